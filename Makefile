@@ -1,0 +1,39 @@
+# Each target stands alone on a fresh machine: the virtual environment is made on the first call and reused after it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/.installed
+EXTRAS  = models,labelbox,search,maps,report,text,taxonomy,dev
+JOBS   ?= 2
+
+.PHONY: help setup demo test test-all lint types clean
+
+help:
+	@echo "make demo      run the main job on real images and write demo/report.html"
+	@echo "make test      lint, types and tests (under 10 minutes on 2 cores)"
+	@echo "make test-all  the slow tests: kill -9, faults, browser"
+
+$(STAMP): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py --to demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest -m "not slow and not live" -n $(JOBS) --dist loadfile
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not live" -n $(JOBS) --dist loadfile
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,3 @@
+"""Dataset curation for images in Labelbox, FiftyOne or a folder."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,157 @@
+"""The seams: what a connector, an embedder, an op and a codec must offer.  `curate.testing` checks each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from curate.types import Applied, Change, EmbedderSpec, Embeddings, Findings, Item, Page, Pixels, Scalar, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSettings:
+    """What a connector is built from: `Connector(settings)`.
+
+    options: the `[connectors.NAME]` table of curate.toml (never a secret).  results: a folder of the store where a connector
+    may keep its results and journals.  allow_hosts: private hosts the user allows.  offline: no network at all.
+    """
+
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    results: Path = Path(".curate/results")
+    allow_hosts: Sequence[str] = ()
+    offline: bool = False
+    yes: bool = False
+    notify: Callable[[str], None] = lambda _line: None
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """A place where rows live.  Every call may raise ConnectorError; only Transient is ever retried.
+
+    name: as in `NAME:ID`.  takes_vectors: whether `push_vectors` has anywhere to put them.
+    """
+
+    name: str
+    takes_vectors: bool
+
+    def has(self, dataset_id: str) -> bool:
+        """Whether `dataset_id` is one of its datasets; resolves a bare ID."""
+        ...
+
+    def check(self, dataset_id: str) -> None:
+        """Reaches the destination before any compute is spent; raises AuthError, NotFound or ConnectorError."""
+        ...
+
+    def pages(self, dataset_id: str, *, since: str | None = None) -> Iterator[Page]:
+        """All rows (since=None), or those changed since the cursor of an earlier listing.
+
+        A connector that cannot list increments ignores no argument: it raises ConnectorError for a cursor it did not give.
+        """
+        ...
+
+    def read(self, item: Item) -> bytes:
+        """The bytes of one row; refreshes an expired address by itself; thread-safe.  Raises MediaError or Transient."""
+        ...
+
+    def push_fields(self, dataset_id: str, changes: Sequence[Change]) -> Applied:
+        """Writes one chunk of changes, idempotently; refused ones come back in `Applied.rejected`."""
+        ...
+
+    def push_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Applied:
+        """Writes one chunk of vectors, idempotently."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns bytes into vectors."""
+
+    spec: EmbedderSpec
+
+    def prepare(self, data: bytes) -> Any:
+        """What `embed` takes, from the bytes of one row, on the CPU, thread-safe.  Raises MediaError.
+
+        Image embedders return `Prepared`; text embedders a str.
+        """
+        ...
+
+    def embed(self, batch: Sequence[Any]) -> Vectors:
+        """Vectors of a batch of prepared rows: (n, dim) float32."""
+        ...
+
+
+@runtime_checkable
+class TextEmbedder(Embedder, Protocol):
+    """An embedder that can also place texts among its images."""
+
+    def embed_text(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts in the same space: (n, dim) float32."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an op may look at besides vectors, all read-only and aligned with `Embeddings.ids`.
+
+    pixels: id -> uint8 (h, w, 3) at most 320 px a side, or None where there is none.
+    field: name -> one value a row (None where a row has none); raises ConfigError when no row has that field.
+    fact: "width", "height", "size_bytes", "content_hash", "pixel_hash", "uri" -> one value a row.
+    previous: field of ours -> the value of the last run, one a row.
+    findings: what earlier ops of this run found, by op name.
+    rng: seeded.  embed_text: texts -> vectors, or None for a model with no text tower.
+    cached: small JSON results kept between runs (calibration): key -> value; `keep` stores one.
+    """
+
+    rng: np.random.Generator
+    pixels: Callable[[str], Pixels | None] = lambda _id: None
+    field: Callable[[str], Sequence[Scalar]] = lambda _name: ()
+    fact: Callable[[str], Sequence[Any]] = lambda _name: ()
+    previous: Callable[[str], Sequence[Scalar]] = lambda _name: ()
+    findings: Mapping[str, Findings] = dataclasses.field(default_factory=dict)
+    embed_text: Callable[[Sequence[str]], Vectors] | None = None
+    embed_pixels: Callable[[Sequence[Pixels]], Vectors] | None = None
+    cached: Callable[[str], Any] = lambda _key: None
+    keep: Callable[[str, Any], None] = lambda _key, _value: None
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None
+
+
+@runtime_checkable
+class CurationOp(Protocol):
+    """A judgement over vectors: pure, seeded by the context, independent of the order of rows.
+
+    name: as in the registry.  owns: the fields it may write or clear.
+    """
+
+    name: str
+
+    @property
+    def owns(self) -> frozenset[str]:
+        """The fields it may write or clear."""
+        ...
+
+    def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
+        """Judges the rows."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """A compressed form of vectors.
+
+    name: as in `--codec`.  header: JSON values and arrays learned by `fit`, the same for all rows of a segment.
+    """
+
+    name: str
+
+    def encode(self, vectors: Vectors) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """(n, d) float32 -> (n, bytes_per_vector) uint8."""
+        ...
+
+    def decode(self, codes: np.ndarray[Any, np.dtype[np.uint8]]) -> Vectors:
+        """The inverse, with the codec's loss."""
+        ...
