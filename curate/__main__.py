@@ -1,0 +1,6 @@
+"""`python -m curate`."""
+
+from curate.cli import entry
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,281 @@
+"""What every verb works with: the flags, the configuration, the dataset, the store, the model, and where to print.
+
+A verb is a click command decorated with `verb(...)`, which adds the shared flags it asks for and hands it a `Session`:
+
+    @click.command()
+    @verb("dataset", "model")
+    def command(session: Session) -> int | None:
+        with session.open_store() as store:
+            target = session.stored_target(store)
+            embeddings = session.stored_embeddings(store, target)
+        session.emit({"schema_version": 1, ...}, table)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curate.cli._target import Target, resolve
+from curate.cli._terminal import Terminal
+from curate.config import Config, load_config
+from curate.errors import ConfigError
+from curate.protocols import Connector, ConnectorSettings, Embedder
+from curate.store import Store, StoredSpec
+from curate.types import EmbedderSpec, Embeddings
+
+SCHEMA_VERSION = 1
+
+
+def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    return click.option(*names, **{"default": None, **settings})
+
+
+_ALWAYS = (
+    _option("--store", metavar="DIR", help="Where vectors and results are kept (.curate)."),
+    _option("--config", metavar="FILE", help="Configuration (./curate.toml, or [tool.curate] in pyproject.toml)."),
+    _option("--json", "as_json", is_flag=True, default=False, help="Print one JSON document on stdout and nothing else there."),
+    click.option("-v", "--verbose", count=True, help="More lines; -vv for all."),
+    click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
+)
+_GROUPS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
+    "dataset": (
+        _option("--dataset", metavar="ID", help="NAME:ID such as folder:photos or labelbox:cm1..., or a bare ID."),
+        _option("--connector", metavar="NAME", help="Where a bare ID lives."),
+    ),
+    "network": (
+        _option("--offline", is_flag=True, help="Use no network."),
+        _option("--allow-host", "allow_hosts", multiple=True, metavar="H", help="A private host that may be fetched from."),
+        _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
+        _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
+    ),
+    "model": (_option("--model", metavar="NAME", help="Model name, directory, hub id, module:Class or imported vectors."),),
+    "compute": (
+        _option("--layer", metavar="L", help="Which output of the model: projected, pooler."),
+        _option("--device", metavar="D", help="auto, cpu, cuda or mps."),
+        _option("--dtype", metavar="T", help="auto, fp32, bf16 or fp16."),
+        _option("--preprocess", metavar="P", help="exact or fast."),
+        _option("--batch-size", type=int, metavar="N", help="Rows a batch (0: chosen)."),
+        _option("--thumbs", metavar="T", help="Verification thumbnails: on, off or full."),
+        _option("--max-pixels", type=int, metavar="N", help="Larger images are refused before decoding (64,000,000)."),
+        _option("--tolerate-failed", metavar="P", help="Share of rows that may fail with exit 0, such as 1%."),
+        _option("--retry-failed", is_flag=True, default=False, help="Try rows again that failed before."),
+    ),
+    "seed": (_option("--seed", type=int, metavar="N", help="Seed of everything drawn at random (0)."),),
+    "push": (
+        _option("--dry-run", is_flag=True, default=False, help="Push nothing."),
+        _option("--yes", is_flag=True, default=False, help="Answer yes to questions (creating fields)."),
+    ),
+}
+
+
+def verb(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds the shared flags of `groups` (dataset, network, model, compute, seed, push) and passes a Session first."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def run(**values: Any) -> Any:
+            shared = {name: values.pop(name) for name in list(values) if name in _SHARED}
+            return function(Session(shared), **values)
+
+        command: Any = run
+        for option in reversed([*(o for g in groups for o in _GROUPS[g]), *_ALWAYS]):
+            command = option(command)
+        return command  # type: ignore[no-any-return]
+
+    return decorate
+
+
+_SHARED = frozenset(
+    ["store", "config", "as_json", "verbose", "quiet", "dataset", "connector", "offline", "allow_hosts", "endpoint", "media_root"]
+    + ["model", "layer", "device", "dtype", "preprocess", "batch_size", "thumbs", "max_pixels", "tolerate_failed"]
+    + ["retry_failed", "seed", "dry_run", "yes"]
+)
+
+
+class Session:
+    """One call of a verb.  flags: the shared flags that the verb takes, None where one was not given."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        self.flags = dict(flags)
+        self.as_json = bool(flags.get("as_json"))
+        self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
+        chosen = {k: v for k, v in flags.items() if v not in (None, ())}
+        self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
+        self._connectors: dict[str, Connector] = {}
+
+    # printing
+
+    def say(self, line: str) -> None:
+        """One line for people, on stderr."""
+        self.terminal.say(line)
+
+    def warn(self, line: str) -> None:
+        """A line that -q shows too."""
+        self.terminal.warn(line)
+
+    def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
+        """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
+        self.terminal.end_progress()
+        if self.as_json:
+            whole = {"schema_version": SCHEMA_VERSION, **document}
+            sys.stdout.write(json.dumps(whole, ensure_ascii=False, default=_plain) + "\n")
+            sys.stdout.flush()
+        else:
+            self.terminal.show(*renderables)
+
+    # settings
+
+    def __getitem__(self, key: str) -> Any:
+        """A setting: flag, environment, the dataset's own table, project file, user file, default."""
+        origin = self.config.origins[key]
+        if not origin.startswith(("--", "environment")):
+            entry = self.config.datasets.get(self._entry, {})
+            if key in entry:
+                return entry[key]
+        return self.config[key]
+
+    def is_set(self, key: str) -> bool:
+        """Whether somebody chose the setting."""
+        return self.config.is_set(key) or key in self.config.datasets.get(self._entry, {})
+
+    @property
+    def _entry(self) -> str:
+        name = self.config["dataset"]
+        return name if name in self.config.datasets else ""
+
+    @property
+    def store_path(self) -> Path:
+        """The store's folder."""
+        return Path(self.config["store"])
+
+    # dataset and connector
+
+    def connector(self, name: str) -> Connector:
+        """The connector of a name, built once."""
+        from curate import registry
+
+        if name not in self._connectors:
+            options = dict(self.config.connectors.get(name, {}))
+            if self.flags.get("endpoint"):
+                options["endpoint"] = self.flags["endpoint"]
+            if self.flags.get("media_root"):
+                options["media_root"] = list(self.flags["media_root"])
+            settings = ConnectorSettings(
+                options=options,
+                results=self.store_path / "results",
+                allow_hosts=tuple(self["allow_hosts"]),
+                offline=bool(self["offline"]),
+                yes=bool(self.flags.get("yes")),
+                notify=self.say,
+            )
+            self._connectors[name] = registry.load(registry.CONNECTORS, name)(settings)
+        return self._connectors[name]
+
+    def configured(self, name: str) -> bool:
+        """Whether a connector can be asked for a bare ID: it has a table in curate.toml, or says so itself."""
+        from curate import registry
+
+        if name in self.config.connectors:
+            return True
+        says = getattr(registry.load(registry.CONNECTORS, name), "configured", None)
+        return bool(says()) if says else True
+
+    @cached_property
+    def target(self) -> Target:
+        """The dataset of --dataset, the environment or curate.toml's only one; prints what it resolved to."""
+        name = self.config["dataset"]
+        if not name and len(self.config.datasets) == 1:
+            name = next(iter(self.config.datasets))
+        if not name:
+            known = f" curate.toml has: {', '.join(sorted(self.config.datasets))}." if self.config.datasets else ""
+            raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
+        target = resolve(name, self.config, connector=self["connector"], make=self.connector, configured=self.configured)
+        self.say(f"dataset {target.address} ({target.how})")
+        return target
+
+    def stored_target(self, store: Store) -> Target:
+        """The dataset among those the store already holds; asks no platform when the store knows it.
+
+        Without --dataset: the only one in the store.
+        """
+        held = store.datasets()
+        name = self.config["dataset"]
+        if not name and not self.config.datasets and len(held) == 1:
+            kind, _, rest = held[0].partition(":")
+            return Target(kind, rest, held[0], how="the only one in the store")
+        if not name and not self.config.datasets and held:
+            raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
+        for key in held:
+            if name == key or (":" not in name and name and key.partition(":")[2] == name):
+                kind, _, rest = key.partition(":")
+                return Target(kind, rest, key, how="in the store")
+        return self.target
+
+    # store, model, vectors
+
+    def open_store(self, *, write: bool = False, create: bool = False) -> Store:
+        """The store of --store; use as a context manager."""
+        return Store.open(self.store_path, write=write, create=create, notify=self.say)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The model of --model, loaded."""
+        from curate import embedders
+
+        name = self["model"]
+        return embedders.load(
+            name,
+            device=self["device"],
+            dtype=self["dtype"],
+            preprocess=self["preprocess"],
+            layer=self["layer"],
+            offline=bool(self["offline"]),
+            options=dict(self.config.models.get(name, {})),
+            max_pixels=self["max_pixels"],
+        )
+
+    def stored_spec(self, store: Store, target: Target) -> EmbedderSpec:
+        """The stored vectors that --model means; without --model the only set there is.
+
+        Raises ConfigError naming what is stored and the command that embeds.
+        """
+        held: Sequence[StoredSpec] = [s for s in store.specs(target.key) if s.rows]
+        if self.is_set("model"):
+            named = store.spec_named(target.key, self["model"])
+            if named is not None:
+                return named
+            have = ", ".join(sorted({s.spec.name for s in held})) or "none"
+            raise ConfigError(
+                f"no vectors of model {self['model']!r} for {target.address} in {store.path} (stored: {have}). "
+                f"Compute them with: curate embed --dataset {target.address} --model {self['model']}"
+            )
+        names = sorted({s.spec.name for s in held})
+        if len(names) == 1:
+            named = store.spec_named(target.key, names[0])
+            if named is not None:
+                return named
+        if not names:
+            raise ConfigError(
+                f"no vectors for {target.address} in {store.path}. Compute them with: curate embed --dataset {target.address}"
+            )
+        raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
+
+    def stored_embeddings(self, store: Store, target: Target) -> Embeddings:
+        """The stored vectors of `stored_spec`, every live row."""
+        return store.embeddings(target.key, self.stored_spec(store, target).fingerprint)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

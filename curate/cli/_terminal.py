@@ -1,0 +1,109 @@
+"""What a person sees while a command runs: calm lines on stderr, a bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+LINE_EVERY_S = 30.0
+
+
+class Terminal:
+    """Writes to stderr; a `Reporter` for the pipeline.
+
+    verbosity: -1 only warnings and errors, 0 normal, 1 and more with details.
+    """
+
+    def __init__(self, verbosity: int = NORMAL) -> None:
+        from rich.console import Console
+
+        self.verbosity = verbosity
+        self.console: Console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._stage = ""
+        self._since = self._last = 0.0
+
+    def say(self, line: str) -> None:
+        """One line; hidden by -q."""
+        if self.verbosity > QUIET:
+            self._line(line)
+
+    def detail(self, line: str) -> None:
+        """One line that only -v shows."""
+        if self.verbosity >= VERBOSE:
+            self._line(line)
+
+    def warn(self, line: str) -> None:
+        """One line that -q shows too."""
+        self._line(line, style="yellow")
+
+    def show(self, *renderables: Any) -> None:
+        """Tables and texts of rich."""
+        if self.verbosity > QUIET:
+            self.end_progress()
+            for renderable in renderables:
+                self.console.print(renderable)
+
+    def progress(self, stage: str, done: int, total: int | None) -> None:
+        """A bar with rate and remaining time on a terminal, else a plain line every 30 s and at the end."""
+        if self.verbosity <= QUIET:
+            return
+        now = time.monotonic()
+        if stage != self._stage:
+            self.end_progress()
+            self._stage, self._since, self._last = stage, now, now
+            if self.console.is_terminal:
+                self._start_bar(stage, total)
+        rate = done / max(now - self._since, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
+        elif now - self._last >= LINE_EVERY_S:
+            self._last = now
+            left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
+            self._line(f"{stage}: {done:,}{f' of {total:,}' if total else ''}, {rate:,.1f}/s{left}")
+        if total is not None and done >= total:
+            self.end_progress()
+
+    def end_progress(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._stage = None, ""
+
+    def _start_bar(self, stage: str, total: int | None) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(stage, total=total, rate="")
+        self._bar.start()
+
+    def _line(self, line: str, style: str = "") -> None:
+        from rich.text import Text
+
+        # Text, not markup: names of files may look like markup.
+        self.console.print(Text(_printable(line), style=style))
+
+
+def _printable(line: str) -> str:
+    # A file name must not move the cursor or reorder the line.
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in line)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

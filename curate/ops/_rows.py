@@ -1,0 +1,92 @@
+"""What clusters, samples, quality and labels do first: rows in id order, checked, in the form distances are computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.errors import EmbedderError, GeometryError
+from curate.geometry import Geometry
+from curate.protocols import Context
+from curate.types import Embeddings, Scalar, Vectors
+
+Rows: TypeAlias = npt.NDArray[np.intp]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Floats64: TypeAlias = npt.NDArray[np.float64]
+
+CELLS = 16_000_000
+"""Distances held at once: 64 MB of float32, whatever the number of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Rows sorted by id, so that no result depends on the order in which they came.
+
+    ids: (n,).  raw: (n, d) as embedded.  x: (n, d) `Geometry.prepare`d.  order: where each row stood in the embeddings.
+    """
+
+    ids: list[str]
+    raw: Vectors
+    x: Vectors
+    order: Rows
+    geometry: Geometry
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def aligned(self, values: Sequence[Any]) -> list[Any]:
+        """Values that came one a row in the embeddings' order, in id order; [] stays [] (nothing known)."""
+        return [values[i] for i in self.order] if len(values) else []
+
+    def previous(self, context: Context, field: str) -> list[Scalar]:
+        """The last run's value of `field` for every row, None where there is none."""
+        return self.aligned(context.previous(field)) or [None] * len(self)
+
+
+def ordered(embeddings: Embeddings) -> Ordered:
+    """The rows of `embeddings` by id.
+
+    Raises EmbedderError for a vector that is not finite and GeometryError for a zero vector in cosine, naming the row.
+    """
+    order = np.asarray(sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i]), dtype=np.intp)
+    ids = [embeddings.ids[i] for i in order]
+    raw = np.asarray(embeddings.vectors, dtype=np.float32)[order] if len(ids) else np.zeros((0, embeddings.spec.dim), np.float32)
+    bad = np.flatnonzero(~np.isfinite(raw).all(axis=1))
+    if bad.size:
+        raise EmbedderError(f"the vector of {ids[int(bad[0])]!r} is not finite; embed that row again or leave it out")
+    if not embeddings.geometry.zero_ok and len(ids):
+        zero = np.flatnonzero(~raw.any(axis=1))
+        if zero.size:
+            raise GeometryError(f"the vector of {ids[int(zero[0])]!r} is zero, which has no direction in cosine distance")
+    return Ordered(ids, raw, embeddings.geometry.prepare(raw) if len(ids) else raw, order, embeddings.geometry)
+
+
+def distinct(x: Vectors) -> int:
+    """How many different rows `x` (n, d) has."""
+    if not x.size:
+        return min(len(x), 1)
+    rows = np.ascontiguousarray(x + np.float32(0))  # one byte pattern for both zeros
+    return len(np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))))
+
+
+def block_rows(columns: int) -> int:
+    """How many rows of distances to `columns` points fit in `CELLS`."""
+    return max(1, CELLS // max(1, columns))
+
+
+def nearest(x: Vectors, to: Vectors, geometry: Geometry) -> tuple[Rows, Floats64]:
+    """For every prepared row of `x` the nearest of the prepared rows `to`, and its distance: (n,), (n,).
+
+    Ties go to the first.  Blocked, so memory stays bounded; distances are recomputed by difference only where asked for.
+    """
+    place, distance = np.zeros(len(x), np.intp), np.full(len(x), np.inf)
+    step = block_rows(len(to))
+    for start in range(0, len(x) if len(to) else 0, step):
+        block = geometry.pairwise(x[start : start + step], to, prepared=True)
+        place[start : start + step] = block.argmin(axis=1)
+        distance[start : start + step] = block.min(axis=1)
+    return place, distance
