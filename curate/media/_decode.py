@@ -107,9 +107,7 @@ def _by_simplejpeg(data: bytes, header: JpegHeader, divisor: int) -> Pixels | No
     return pixels
 
 
-def _by_pillow(
-    data: bytes, kind: str, max_pixels: int, *, divisor: int = 1
-) -> tuple[ImageFile.ImageFile, Pixels]:
+def _by_pillow(data: bytes, kind: str, max_pixels: int, *, divisor: int = 1) -> tuple[ImageFile.ImageFile, Pixels]:
     # Any class of exception can come out of a decoder fed with hostile bytes; every one of them is this row's failure.
     try:
         with _quiet():
