@@ -20,7 +20,9 @@ LARGE = 6e9
 PASSES = 100
 
 
-def fit(x: Vectors, k: int, rng: np.random.Generator, *, start: Vectors | None = None, restarts: int = 1) -> tuple[Vectors, Rows]:
+def fit(
+    x: Vectors, k: int, rng: np.random.Generator, *, start: Vectors | None = None, restarts: int = 1
+) -> tuple[Vectors, Rows]:
     """Centres (k', d) and the centre of every row (n,), k' = min(k, distinct rows); no centre is without rows.
 
     x: (n, d) prepared.  start: (k, d) centres to begin with, else k-means++.  restarts: the best of that many.

@@ -54,7 +54,9 @@ def ordered(embeddings: Embeddings) -> Ordered:
     """
     order = np.asarray(sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i]), dtype=np.intp)
     ids = [embeddings.ids[i] for i in order]
-    raw = np.asarray(embeddings.vectors, dtype=np.float32)[order] if len(ids) else np.zeros((0, embeddings.spec.dim), np.float32)
+    raw = (
+        np.asarray(embeddings.vectors, dtype=np.float32)[order] if len(ids) else np.zeros((0, embeddings.spec.dim), np.float32)
+    )
     bad = np.flatnonzero(~np.isfinite(raw).all(axis=1))
     if bad.size:
         raise EmbedderError(f"the vector of {ids[int(bad[0])]!r} is not finite; embed that row again or leave it out")
