@@ -94,9 +94,8 @@ def verb(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 _SHARED = frozenset(
-    ["store", "config", "as_json", "verbose", "quiet", "dataset", "connector", "offline", "allow_hosts", "endpoint", "media_root"]
-    + ["model", "layer", "device", "dtype", "preprocess", "batch_size", "thumbs", "max_pixels", "tolerate_failed"]
-    + ["retry_failed", "seed", "dry_run", "yes"]
+    "store config as_json verbose quiet dataset connector offline allow_hosts endpoint media_root model layer device dtype "
+    "preprocess batch_size thumbs max_pixels tolerate_failed retry_failed seed dry_run yes".split()
 )
 
 

@@ -61,23 +61,21 @@ def rounded(value: Scalar) -> Scalar:
 
 def plan_to_json(plan: Plan) -> str:
     """The plan as readable JSON without time or run id: the same plan gives the same text."""
-    document = {
+    head = {
         "format": FORMAT,
         "dataset": plan.dataset_id,
         "basis": plan.basis,
         "model": plan.spec.as_dict() if plan.spec else None,
-        "changes": [
-            {"id": c.item_id, "field": c.field, "before": c.before, "after": c.after, "reason": c.reason} for c in plan.changes
-        ],
-        "vectors": list(plan.vectors),
         "extras": dict(plan.extras),
     }
-    head = {k: v for k, v in document.items() if k not in ("changes", "vectors")}
+    changes = [
+        {"id": c.item_id, "field": c.field, "before": c.before, "after": c.after, "reason": c.reason} for c in plan.changes
+    ]
     # One change a line: a diff of two plans is then a diff of their changes.
-    lines = ",\n".join("    " + json.dumps(c, ensure_ascii=False) for c in document["changes"])  # type: ignore[union-attr]
-    text = json.dumps(head, ensure_ascii=False, indent=2, sort_keys=True).rstrip("}\n ")
+    lines = ",\n".join("    " + json.dumps(change, ensure_ascii=False) for change in changes)
+    text = json.dumps(head, ensure_ascii=False, indent=2, sort_keys=True).removesuffix("\n}")
     body = f"[\n{lines}\n  ]" if lines else "[]"
-    return f'{text},\n  "changes": {body},\n  "vectors": {json.dumps(document["vectors"], ensure_ascii=False)}\n}}\n'
+    return f'{text},\n  "changes": {body},\n  "vectors": {json.dumps(list(plan.vectors), ensure_ascii=False)}\n}}\n'
 
 
 def plan_from_json(text: str, where: str = "plan") -> Plan:

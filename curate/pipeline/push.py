@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from curate.errors import StalePlan, Transient
@@ -32,7 +33,7 @@ def push(
     todo = check_fresh(store, plan)
     applied = Applied()
     for chunk in in_chunks(todo, CHUNK):
-        answer = _retried(lambda chunk=chunk: connector.push_fields(dataset_id, chunk), reporter)
+        answer = _retried(partial(connector.push_fields, dataset_id, chunk), reporter)
         applied += answer
         refused = {(r.item_id, r.field) for r in answer.rejected}
         done = [c for c in chunk if (c.item_id, c.field) not in refused]
@@ -56,11 +57,7 @@ def _push_vectors(store: Store, connector: Connector, dataset_id: str, plan: Pla
     applied = Applied()
     for chunk in in_chunks(ids, CHUNK):
         rows = store.embeddings(plan.dataset_id, spec.fingerprint, ids=chunk)
-
-        def send(rows=rows) -> Applied:  # type: ignore[no-untyped-def]  # noqa: ANN001
-            return connector.push_vectors(dataset_id, spec, list(rows.ids), rows.vectors)
-
-        answer = _retried(send, reporter)
+        answer = _retried(partial(connector.push_vectors, dataset_id, spec, list(rows.ids), rows.vectors), reporter)
         refused = {r.item_id for r in answer.rejected}
         store.mark_pushed(plan.dataset_id, spec.fingerprint, connector.name, [i for i in rows.ids if i not in refused])
         applied += answer

@@ -1,0 +1,55 @@
+"""`curate status`: what the store holds."""
+
+from __future__ import annotations
+
+import click
+
+from curate.cli._session import Session, verb
+
+
+@click.command()
+@verb()
+def command(session: Session) -> int:
+    """What the store holds for every dataset: rows, vectors by model, failures, the last runs."""
+    from rich.table import Table
+
+    with session.open_store() as store:
+        datasets, sets = [], Table(title=f"store {store.path}", title_justify="left")
+        for column in ("dataset", "rows", "model", "vectors", "failed", "codec", "size"):
+            sets.add_column(column, justify="right" if column in ("rows", "vectors", "failed", "size") else "left")
+        for dataset in store.datasets():
+            rows, models = store.count(dataset), []
+            for held in store.specs(dataset):
+                failed = len(store.failures(dataset, held.spec.fingerprint))
+                models.append(
+                    {
+                        "name": held.spec.name,
+                        "fingerprint": held.spec.fingerprint,
+                        "vectors": held.rows,
+                        "failed": failed,
+                        "codec": held.codec,
+                        "size_bytes": held.size_bytes,
+                    }
+                )
+                sets.add_row(
+                    dataset,
+                    f"{rows:,}",
+                    held.spec.name,
+                    f"{held.rows:,}",
+                    f"{failed:,}",
+                    held.codec,
+                    f"{held.size_bytes / 1e6:,.1f} MB",
+                )
+            if not models:
+                sets.add_row(dataset, f"{rows:,}", "-", "0", "0", "-", "-")
+            results = sorted(store.findings(dataset))
+            datasets.append({"dataset": dataset, "rows": rows, "models": models, "results": results})
+        runs = [
+            {"run_id": r.id, "dataset": r.dataset, "command": r.command, "state": r.state, "started": str(r.started)}
+            for r in store.runs()[-10:]
+        ]
+    last = [f"{r['run_id']}  {r['command']:<8} {r['state']:<10} {r['dataset']}" for r in runs]
+    session.emit(
+        {"store": str(session.store_path), "datasets": datasets, "runs": runs}, sets, *(["last runs:", *last] if last else [])
+    )
+    return 0

@@ -1,0 +1,140 @@
+"""`curate sync`: the main job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curate.cli._session import Session, verb
+
+if TYPE_CHECKING:
+    from curate.pipeline.sync import Synced
+
+FAILED = 3
+SHOWN_FAILURES = 10
+
+
+@click.command()
+@verb("dataset", "network", "model", "compute", "seed", "push")
+@click.option("--sample", default="", metavar="N|P%", help="Choose this many rows worth labeling, or a named sample.")
+@click.option("--taxonomy", default="", metavar="FILE", help="Tag the rows along this hierarchy.")
+@click.option(
+    "--precision", type=float, default=None, metavar="P", help="Share of duplicate decisions that must be right (0.99)."
+)
+@click.option("--ops", default="", metavar="A,B", help="Run these ops instead of the configured ones.")
+@click.option("--no-vectors", is_flag=True, help="Push fields only, no vectors.")
+@click.option("--report", "report_to", default="", metavar="FILE.html", help="Also write the report.")
+@click.option("--all", "every", is_flag=True, help="Every dataset of curate.toml, one after the other.")
+def command(
+    session: Session,
+    sample: str,
+    taxonomy: str,
+    precision: float | None,
+    ops: str,
+    no_vectors: bool,
+    report_to: str,
+    every: bool,
+) -> int:
+    r"""Pull the rows, compute the vectors that are missing, judge, and push what changed.
+
+    \b
+    curate sync --dataset folder:photos --model pixels
+    curate sync --dataset labelbox:cm1abc --sample 500 --dry-run
+    """
+    options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
+    names = [name.strip() for name in ops.split(",") if name.strip()]
+    sessions = _each(session) if every else [session]
+    codes, documents = [], []
+    for one in sessions:
+        document, code = _run(one, names, options, report_to)
+        codes.append(code)
+        documents.append(document)
+    session.emit({"datasets": documents} if every else documents[0])
+    return max(codes)
+
+
+def _each(session: Session) -> list[Session]:
+    from curate.errors import ConfigError
+
+    if not session.config.datasets:
+        raise ConfigError("--all needs [datasets.NAME] tables in curate.toml; write one with: curate init")
+    return [Session({**session.flags, "dataset": name}) for name in session.config.datasets]
+
+
+def _run(session: Session, names: list[str], options: dict[str, Any], report_to: str) -> tuple[dict[str, Any], int]:
+    from curate.cli._interrupt import graceful
+    from curate.cli._ops import ops_of
+    from curate.pipeline.sync import Job, sync
+
+    target = session.target
+    ops = ops_of(session, names=names, sample=options["sample"], taxonomy=options["taxonomy"], precision=options["precision"])
+    job = Job(
+        target.key,
+        target.dataset_id,
+        target.address,
+        ops,
+        vectors=options["vectors"] and bool(session["vectors"]),
+        dry_run=bool(session.flags["dry_run"]),
+        seed=session["seed"],
+        retry_failed=bool(session.flags["retry_failed"]),
+        embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]},
+    )
+    with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
+        result = sync(store, session.connector(target.connector), session.embedder, job, reporter=session.terminal, stop=stop)
+        document = result.as_dict()
+        (result.run.path / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+        if report_to:
+            from curate.cli.report import write
+
+            document["report"] = str(write(session, store, target, result.spec, Path(report_to)))
+    if not session.as_json:
+        session.terminal.end_progress()
+        _show(session, result, document)
+    tolerated = result.failed_share <= float(session["tolerate_failed"])
+    return document, 0 if tolerated else FAILED
+
+
+def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    rows, table = document["rows"], Table(title=f"{document['dataset']} with {document['model']['name']}", title_justify="left")
+    table.add_column("stage")
+    table.add_column("result")
+    table.add_row(
+        "rows", f"{rows['seen']:,} seen, {rows['new']:,} new, {rows['changed']:,} changed, {rows['retired']:,} retired"
+    )
+    table.add_row("vectors", f"{rows['embedded']:,} computed, {rows['reused']:,} reused, {rows['failed']:,} failed")
+    if document["duplicates"]:
+        d = document["duplicates"]
+        table.add_row("duplicates", f"{d['rows']:,} copies in {d['groups']:,} groups")
+    if document["clusters"]:
+        table.add_row("clusters", f"{document['clusters']['count']:,}")
+    if document["sample"]:
+        table.add_row("sample", f"{document['sample']['rows']:,} rows chosen as {document['sample']['name']!r}")
+    if document["tags"]:
+        table.add_row("tags", f"{document['tags']['tagged']:,} tagged, {document['tags']['abstained']:,} untagged")
+    plan = document["plan"]
+    table.add_row("plan", f"{plan['changes']:,} field changes, {plan['vectors']:,} vectors")
+    pushed = document["pushed"]
+    table.add_row(
+        "pushed", "nothing (dry run)" if pushed is None else f"{pushed['accepted']:,} accepted, {pushed['rejected']:,} rejected"
+    )
+    table.add_row("time", f"{sum(document['seconds'].values()):.1f} s")
+    session.terminal.show(table)
+    failures = document["failures"]
+    for failure in failures[:SHOWN_FAILURES]:
+        session.warn(f"failed: {failure['id']}: {failure['reason']} {failure['detail']}".rstrip())
+    if len(failures) > SHOWN_FAILURES:
+        more = len(failures) - SHOWN_FAILURES
+        session.warn(f"... and {more:,} more failed rows; all of them are in {result.run.path / 'report.json'}")
+    if failures:
+        session.warn("Try them again with --retry-failed; accept a share of them with --tolerate-failed 1%.")
+    if document.get("report"):
+        session.say(f"report: {document['report']}")
+    if result.pushed is None and (result.plan.changes or result.plan.vectors):
+        session.say(f"push it with: curate apply {result.run.path / 'plan.json'}")
+    elif result.pushed is not None and result.pushed.accepted:
+        session.say(f"take it back with: curate undo {result.run.id}")

@@ -1,0 +1,39 @@
+"""`curate undo RUN`: restore what a run changed."""
+
+from __future__ import annotations
+
+import click
+
+from curate.cli._session import Session, verb
+
+
+@click.command()
+@verb("network", "push")
+@click.argument("run_id")
+def command(session: Session, run_id: str) -> int:
+    """Restore what was there before a run; values that somebody edited since are kept and listed."""
+    from curate.cli._stored import connected
+    from curate.pipeline.plan import read_plan
+    from curate.pipeline.pull import pull
+    from curate.pipeline.push import undo
+
+    with session.open_store(write=True) as store:
+        run = store.run(run_id)
+        plan = read_plan(run.path / "plan.json")
+        connector, dataset_id = connected(session, plan.dataset_id)
+        connector.check(dataset_id)
+        pull(store, connector, plan.dataset_id, dataset_id, reporter=session.terminal)
+        if session.flags["dry_run"]:
+            session.emit({"run_id": run_id, "restored": None}, f"{len(plan.changes):,} changes of {run_id} would be looked at")
+            return 0
+        done = undo(store, connector, dataset_id, plan, run_id=run_id, reporter=session.terminal)
+        store.finish_run(run_id, "undone", {"restored": done.restored, "conflicts": len(done.conflicts)})
+    conflicts = [{"id": c.item_id, "field": c.field, "ours": c.after, "now": now} for c, now in done.conflicts]
+    session.emit(
+        {"run_id": run_id, "restored": done.restored, "conflicts": conflicts},
+        f"{done.restored:,} values restored, {len(conflicts):,} kept because somebody changed them since",
+    )
+    if not session.as_json:
+        for conflict in conflicts[:10]:
+            session.warn(f"kept: {conflict['id']} {conflict['field']}: {conflict['now']!r} (we had set {conflict['ours']!r})")
+    return 0

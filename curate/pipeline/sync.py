@@ -1,0 +1,226 @@
+"""The main job: check, pull, embed, judge, plan, push, and an account of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.errors import ConfigError
+from curate.pipeline import Reporter, Silent
+from curate.pipeline.embed import embed_shard
+from curate.pipeline.judge import judge
+from curate.pipeline.plan import make_plan, plan_to_json
+from curate.pipeline.pull import Pulled, pull
+from curate.pipeline.push import push
+from curate.protocols import Connector, CurationOp, Embedder
+from curate.store import Run, Store
+from curate.types import Applied, EmbedderSpec, Failure, Findings, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the embedding stage did.  embedded: vectors computed now.  reused: vectors that were there."""
+
+    embedded: int
+    reused: int
+    failures: Sequence[Failure]
+
+    @property
+    def seen(self) -> int:
+        """Rows of the embedder's media type."""
+        return self.embedded + self.reused + len(self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run.  dataset: the store's key.  dataset_id: as the connector takes it.  address: as shown.
+
+    ops: in order.  vectors: push vectors where the platform takes them.  dry_run: push nothing.
+    """
+
+    dataset: str
+    dataset_id: str
+    address: str
+    ops: Sequence[CurationOp]
+    vectors: bool = True
+    dry_run: bool = False
+    seed: int = 0
+    retry_failed: bool = False
+    embed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The account of a run; `as_dict` is the JSON document of `curate sync`."""
+
+    run: Run
+    job: Job
+    connector: str
+    spec: EmbedderSpec
+    pulled: Pulled
+    embedded: Embedded
+    findings: Mapping[str, Findings]
+    plan: Plan
+    pushed: Applied | None
+    seconds: Mapping[str, float]
+
+    @property
+    def failed_share(self) -> float:
+        """Failed rows over rows seen."""
+        return len(self.embedded.failures) / max(self.embedded.seen, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The shape of contract.md; documented in docs/json.md."""
+        counts = self.pulled.counts
+        return {
+            "run_id": self.run.id,
+            "dataset": self.job.address,
+            "connector": self.connector,
+            "model": {
+                "name": self.spec.name,
+                "fingerprint": self.spec.fingerprint,
+                "dim": self.spec.dim,
+                "geometry": self.spec.geometry,
+            },
+            "rows": {
+                "seen": self.embedded.seen,
+                "new": counts.new,
+                "changed": counts.changed,
+                "retired": counts.retired,
+                "embedded": self.embedded.embedded,
+                "reused": self.embedded.reused,
+                "failed": len(self.embedded.failures),
+                "skipped": dict(self.pulled.others(self.spec.media)),
+            },
+            **{key: summary_of(self.findings, key) for key in ("duplicates", "clusters", "sample", "tags")},
+            "plan": {"changes": len(self.plan.changes), "vectors": len(self.plan.vectors)},
+            "pushed": None
+            if self.pushed is None
+            else {"accepted": self.pushed.accepted, "rejected": len(self.pushed.rejected)},
+            "failures": [{"id": f.id, "reason": f.reason, "detail": f.detail} for f in self.embedded.failures],
+            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
+        }
+
+
+SUMMARY_KEYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "duplicates": ("duplicates", ("groups", "rows")),
+    "clusters": ("clusters", ("count",)),
+    "sample": ("sample", ("name", "rows")),
+    "tags": ("tag", ("tagged", "abstained")),
+}
+"""Key of the JSON document -> the op it comes from, and the counts that are taken from its summary."""
+
+
+def summary_of(findings: Mapping[str, Findings], key: str) -> dict[str, Any] | None:
+    """The counts of one op as the JSON document shows them; None when it did not run."""
+    op, counts = SUMMARY_KEYS[key]
+    return {name: findings[op].summary.get(name) for name in counts} if op in findings else None
+
+
+def embed_missing(
+    store: Store,
+    connector: Connector,
+    dataset: str,
+    embedder: Embedder,
+    *,
+    retry_failed: bool = False,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Embedded:
+    """Computes the vectors that the store has not, batch by batch; every batch is committed before the next.
+
+    options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
+    Segments that do not match their checksum are named, dropped and computed again.
+    Raises KeyboardInterrupt after the batch in flight when `stop` says so.
+    """
+    reporter = reporter or Silent()
+    spec = embedder.spec
+    for line in store.verify(dataset):
+        reporter.say(f"corrupt, dropped and computed again: {line}")
+    todo = store.missing(dataset, spec, retry_failed=retry_failed)
+    done = 0
+    for batch in embed_shard(todo, embedder, connector.read, stop=stop, **options):
+        store.append(dataset, spec, batch)
+        done += len(batch.ids) + len(batch.failures)
+        reporter.progress("embed", done, len(todo))
+    if stop():
+        raise KeyboardInterrupt
+    failures = store.failures(dataset, spec.fingerprint)
+    new_failures = {f.id for f in failures} & {item.id for item in todo}
+    embedded = len(todo) - len(new_failures)
+    total = len(store.embedded_ids(dataset, spec.fingerprint))
+    return Embedded(embedded, total - embedded, failures)
+
+
+def sync(
+    store: Store,
+    connector: Connector,
+    embedder: Embedder,
+    job: Job,
+    *,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Synced:
+    """Runs the whole job on an open, writable store.
+
+    The destination is reached before compute is spent.  A row that fails is recorded, the run goes on.
+    Raises ConfigError when there is nothing to embed, ConnectorError from the platform, KeyboardInterrupt when stopped.
+    """
+    reporter = reporter or Silent()
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "check"):
+        connector.check(job.dataset_id)
+    run = store.new_run(job.dataset, "sync")
+    with _timed(seconds, "pull"):
+        pulled = pull(store, connector, job.dataset, job.dataset_id, reporter=reporter)
+    for kind, count in pulled.others(embedder.spec.media).items():
+        reporter.say(f"{count:,} {kind} rows are skipped: {embedder.spec.name} takes {embedder.spec.media}")
+    if not pulled.of(embedder.spec.media):
+        raise ConfigError(f"{job.address} has no {embedder.spec.media} rows for {embedder.spec.name}. Nothing was changed.")
+    with _timed(seconds, "embed"):
+        embedded = embed_missing(
+            store, connector, job.dataset, embedder, retry_failed=job.retry_failed, reporter=reporter, stop=stop, **job.embed
+        )
+    embeddings = store.embeddings(job.dataset, embedder.spec.fingerprint)
+    findings: dict[str, Findings] = {}
+    with _timed(seconds, "judge"):
+        if len(embeddings):
+            findings = judge(
+                store,
+                job.dataset,
+                embeddings,
+                job.ops,
+                seed=job.seed,
+                embed_text=getattr(embedder, "embed_text", None),
+                embed_pixels=getattr(embedder, "embed_pixels", None),
+                reporter=reporter,
+            )
+    with _timed(seconds, "plan"):
+        owned = frozenset[str]().union(*(op.owns for op in job.ops)) if findings else frozenset[str]()
+        plan = make_plan(
+            store,
+            job.dataset,
+            findings=findings.values(),
+            owned=owned,
+            spec=embedder.spec,
+            target=connector.name if job.vectors and connector.takes_vectors else None,
+        )
+        (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
+    pushed = None
+    if not job.dry_run:
+        with _timed(seconds, "push"):
+            pushed = push(store, connector, job.dataset_id, plan, run_id=run.id, reporter=reporter)
+    result = Synced(run, job, connector.name, embedder.spec, pulled, embedded, findings, plan, pushed, seconds)
+    store.finish_run(run.id, "planned" if job.dry_run else "done", result.as_dict())
+    return result
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
