@@ -1,0 +1,10 @@
+"""Neighbours over plain arrays: every pair within a radius, the k nearest, and a kept index for search.
+
+An index only proposes; every distance that leaves this package was computed by `Geometry.distance`.
+"""
+
+from curate.index._kept import KeptIndex
+from curate.index._nearest import nearest
+from curate.index._within import STRATEGIES, Pairs, neighbours_within
+
+__all__ = ["STRATEGIES", "KeptIndex", "Pairs", "nearest", "neighbours_within"]
