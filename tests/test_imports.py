@@ -19,7 +19,8 @@ ARROWS = {
     "media": LOW,
     "codecs": LOW,
     "index": LOW,
-    "ops": LOW | {"index", "protocols"},
+    "taxonomy": {"errors"},
+    "ops": LOW | {"index", "protocols", "taxonomy"},
     "embedders": LOW | {"media", "protocols"},
     "store": {"types", "geometry", "codecs", "errors"},
     "config": {"errors"},
@@ -28,7 +29,7 @@ ARROWS = {
     "report": LOW | {"protocols"},
 }
 CONNECTORS = {"types", "errors", "media", "protocols"}
-HEAVY = set("torch transformers labelbox fiftyone ray hnswlib umap datasketch plotly jinja2 openvino tenacity".split())
+HEAVY = set("yaml torch transformers labelbox fiftyone ray hnswlib umap datasketch plotly jinja2 openvino tenacity".split())
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
