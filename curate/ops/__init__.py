@@ -1,0 +1,1 @@
+"""Judgements over vectors: pure, seeded, independent of the order of rows."""
