@@ -170,22 +170,35 @@ class Geometry:
         at = self.root(x) if root is None else np.asarray(root)
         return self.distance(x, np.broadcast_to(at, np.shape(x)))
 
-    def logits(self, images: Floats, texts: Floats, *, scale: float = 1.0, logit: str = "") -> Array32:
-        """Scores of every image against every text, larger is closer: (n, d), (m, d) -> (n, m).
+    def scores(self, a: Floats, b: Floats, *, logit: str = "") -> Array:
+        """Scores of every row of one set against every row of another, larger is closer: (n, d), (m, d) -> (n, m) float64.
 
         logit: "dot" (CLIP, on unit rows), "-d2" (EuCLIP), "-d", "lorentz" (MERU: minus the distance); "" picks by geometry.
+        Accumulates in float64, so that the order and number of rows do not move a score.
         """
         kind = logit or {"cosine": "dot", "euclidean": "-d2", "lorentz": "lorentz"}[self.kind]
-        distance = self.pairwise(images, texts).astype(np.float64)
-        if kind == "dot":
-            score = 1 - distance
-        elif kind == "-d2":
-            score = -np.square(distance)
-        elif kind in ("-d", "lorentz"):
-            score = -distance
-        else:
-            raise GeometryError(f"unknown logit {kind!r}; known: dot, -d2, -d, lorentz")
-        return np.asarray(scale * score, dtype=np.float32)
+        if kind not in ("dot", "-d2", "-d", "lorentz") or (kind == "dot") != (self.kind == "cosine"):
+            raise GeometryError(f"logit {kind!r} does not go with {self.kind}; known: dot (cosine), -d2, -d, lorentz")
+        left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if self.kind == "cosine":
+            for side in (left, right):
+                if not norms(side).all():
+                    raise GeometryError("a zero vector has no direction: cosine distance is undefined for it")
+            return np.asarray(_directions(left) @ _directions(right).T)
+        if self.kind == "lorentz":
+            (left, time_left), (right, time_right) = self._lift(left), self._lift(right)
+            inner = self.curvature * (np.outer(time_left, time_right) - left @ right.T)
+            distance = np.arccosh(np.maximum(inner, 1.0)) / np.sqrt(self.curvature)
+            return np.asarray(-np.square(distance) if kind == "-d2" else -distance)
+        square = 2 * (left @ right.T)
+        square -= np.einsum("ij,ij->i", left, left)[:, None]
+        square -= np.einsum("ij,ij->i", right, right)[None, :]
+        np.minimum(square, 0, out=square)
+        return np.asarray(square if kind == "-d2" else -np.sqrt(-square))
+
+    def logits(self, images: Floats, texts: Floats, *, scale: float = 1.0, logit: str = "") -> Array32:
+        """`scores` of every image against every text, times the model's scale: (n, d), (m, d) -> (n, m) float32."""
+        return np.asarray(scale * self.scores(images, texts, logit=logit), dtype=np.float32)
 
     def towards_root(self, x: Floats, root: Floats, steps: int) -> Array32:
         """The way from one vector to [ROOT]: (d,), (d,) -> (steps, d), the vector first, [ROOT] last.

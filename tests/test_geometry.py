@@ -139,3 +139,24 @@ def test_labels_read_back():
 def test_lorentz_cannot_be_indexed():
     with pytest.raises(GeometryError, match="exact search"):
         LORENTZ.chord(1.0)
+
+
+def test_scores_follow_the_distance_whatever_the_order_of_rows():
+    for geometry, logit, of in [
+        (COSINE, "dot", lambda d: 1 - d),
+        (EUCLIDEAN, "-d2", lambda d: -(d**2)),
+        (EUCLIDEAN, "-d", lambda d: -d),
+        (HYPERBOLIC, "lorentz", lambda d: -d),
+        (HYPERBOLIC, "-d2", lambda d: -(d**2)),
+    ]:
+        scores = geometry.scores(X, Y[:5], logit=logit)
+        oracle = np.array([[of(geometry.distance(a[None], b[None])[0]) for b in Y[:5]] for a in X])
+        np.testing.assert_allclose(scores, oracle, atol=1e-9)
+        np.testing.assert_allclose(geometry.scores(X[::-1], Y[:5], logit=logit)[::-1], scores, atol=1e-12)
+
+
+def test_a_score_of_another_geometry_is_refused():
+    with pytest.raises(GeometryError, match="dot"):
+        EUCLIDEAN.scores(X, Y, logit="dot")
+    with pytest.raises(GeometryError, match="zero vector"):
+        COSINE.scores(np.zeros((1, 4)), np.ones((1, 4)))
