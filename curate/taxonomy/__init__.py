@@ -1,13 +1,13 @@
 """Taxonomies: what tags there are, what is a kind of what, and the texts that describe each of them.
 
-    taxonomy = load_taxonomy(Path("tags.yaml"))
+    taxonomy = read_taxonomy("tags.yaml")
     for facet in taxonomy.facets.values():
         print(facet.name, len(facet), "tags", len(facet.leaves), "leaves")
 
 Files: YAML (nested names), CSV or TSV of child-parent pairs, WordNet-style is-a files.  See docs/hierarchy.md.
 """
 
-from curate.taxonomy._load import load_taxonomy, read_taxonomy
+from curate.taxonomy._load import parse_taxonomy, read_taxonomy
 from curate.taxonomy._model import DEFAULT_FACET, TEMPLATES, Facet, Taxonomy, join_path, split_path
 from curate.taxonomy._records import Record, build
 
@@ -19,7 +19,7 @@ __all__ = [
     "Taxonomy",
     "build",
     "join_path",
-    "load_taxonomy",
+    "parse_taxonomy",
     "read_taxonomy",
     "split_path",
 ]

@@ -14,17 +14,18 @@ TABLES = (".csv", ".tsv", ".txt")
 LARGEST_BYTES = 64 * 1024 * 1024
 
 
-def load_taxonomy(path: Path) -> Taxonomy:
+def read_taxonomy(path: Path | str) -> Taxonomy:
     """The taxonomy of a file: .yaml or .yml, .csv, .tsv, or .txt (WordNet is-a lines, with names from words.txt beside it).
 
     Raises ConfigError with file and line for everything that is wrong with it; MissingExtra where pyyaml is needed and absent.
     """
+    path = Path(path)
     words_file = path.with_name("words.txt")
     words = _read(words_file) if path.suffix == ".txt" and path != words_file and words_file.is_file() else ""
-    return read_taxonomy(_read(path), source=str(path), suffix=path.suffix.lower(), words=words)
+    return parse_taxonomy(_read(path), source=str(path), suffix=path.suffix.lower(), words=words)
 
 
-def read_taxonomy(text: str, *, source: str = "taxonomy", suffix: str = ".yaml", words: str = "") -> Taxonomy:
+def parse_taxonomy(text: str, *, source: str = "taxonomy", suffix: str = ".yaml", words: str = "") -> Taxonomy:
     """The taxonomy of a text.  suffix: the format, as the ending of a file name.  words: `id<TAB>name, synonym, ...` lines."""
     if suffix in YAML:
         return read_yaml(text, source)

@@ -13,6 +13,9 @@ from curate.taxonomy._records import Record, build, check_template
 ATTRIBUTES = ("name", "synonyms", "templates", "also_under", "children")
 """What a tag may say of itself; any other key below a tag is a child."""
 
+DEEPEST = 200
+"""Levels of nesting; the deepest chain of WordNet has 20."""
+
 
 def read_yaml(text: str, source: str) -> Taxonomy:
     """The taxonomy of a YAML text.
@@ -166,13 +169,18 @@ def _compose(text: str, source: str) -> Any:
         raise MissingExtra("pyyaml", "taxonomy", "a taxonomy in YAML") from err
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        # The fast reader recurses in C and would crash on hostile nesting, so the depth is counted first.
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ConfigError(f"{source}:{line}: nested more than {DEEPEST} deep; write child-parent pairs (.csv) instead")
         return yaml.compose(text, Loader=loader)
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{where}: not YAML: {getattr(err, 'problem', None) or err}") from err
-    except RecursionError as err:
-        raise ConfigError(f"{source}: nested too deeply for YAML; write child-parent pairs (.csv) instead") from err
 
 
 def _line(node: Any) -> int:
