@@ -17,6 +17,11 @@ BLOCK = 512
 """Rows transformed at a time, so that they stay in the cache."""
 
 
+def in_blocks(n: int) -> list[slice]:
+    """Rows 0..n in slices of `BLOCK`."""
+    return [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
 @dataclass(frozen=True)
 class Rotation:
     """The rotation of `dim` coordinates that belongs to `seed`."""
@@ -35,15 +40,15 @@ class Rotation:
     def _blocks(self, x: Vectors, *, inverse: bool) -> Vectors:
         y = np.empty(np.shape(x), dtype=np.float32)
         steps = self._steps()
-        for start in range(0, len(y), BLOCK):
-            columns = np.array(x[start : start + BLOCK].T, dtype=np.float32, order="C")
+        for rows in in_blocks(len(y)):
+            columns = np.array(x[rows].T, dtype=np.float32, order="C")
             for signs, at in reversed(steps) if inverse else steps:
                 if not inverse:
                     columns *= signs
                 columns[at] = _hadamard(columns[at])
                 if inverse:
                     columns *= signs
-            y[start : start + BLOCK] = columns.T
+            y[rows] = columns.T
         return y
 
     def _steps(self) -> list[tuple[Vectors, slice]]:
