@@ -27,6 +27,7 @@ ARROWS = {
     "registry": {"errors"},
     "pipeline": LOW | {"protocols", "media", "codecs", "index", "store"},
     "report": LOW | {"protocols"},
+    "gates": LOW,
 }
 CONNECTORS = {"types", "errors", "media", "protocols"}
 HEAVY = set("yaml torch transformers labelbox fiftyone ray hnswlib umap datasketch plotly jinja2 openvino tenacity".split())
