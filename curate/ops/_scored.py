@@ -1,0 +1,52 @@
+"""Scored candidate pairs: what every way of deciding returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.geometry import GUARD, Array
+from curate.ops._groups import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Candidate pairs with what speaks for them, ordered by (i, j).
+
+    i, j: rows, ids[i] < ids[j].  distance: in the embedder's unit.  probability: that one is a copy of the other; NaN where
+    only the distance decides.  mirrored: one is the mirror image of the other.  decided: it is a copy.  borderline: within the
+    guard band of the cut.  evidence: column -> one number a pair, for reports.
+    """
+
+    i: Rows
+    j: Rows
+    distance: Array
+    probability: Array
+    mirrored: npt.NDArray[np.bool_]
+    decided: npt.NDArray[np.bool_]
+    borderline: npt.NDArray[np.bool_]
+    evidence: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.i)
+
+    def kind(self, pair: int) -> str:
+        """Which kind of copy it is: "mirrored" or "near"."""
+        return "mirrored" if self.mirrored[pair] else "near"
+
+    def describe(self, pair: int) -> dict[str, Any]:
+        """The evidence of one pair as JSON values; the probability is left out where only the distance decides."""
+        known = {} if np.isnan(self.probability[pair]) else {"probability": round(float(self.probability[pair]), 6)}
+        more = {name: float(f"{column[pair]:.5g}") for name, column in self.evidence.items() if np.isfinite(column[pair])}
+        return {**known, **more}
+
+
+def by_distance(i: Rows, j: Rows, distance: Array, radius: float) -> Scored:
+    """Decides by the distance alone: a copy is at most `radius` away."""
+    no = np.zeros(len(i), dtype=bool)
+    return Scored(
+        i, j, distance, np.full(len(i), np.nan), no, distance <= radius, np.abs(distance - radius) <= GUARD, evidence={}
+    )

@@ -1,0 +1,172 @@
+"""Near duplicates: which rows are copies of which, and which one stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from curate.errors import ConfigError, EmbedderError
+from curate.geometry import GUARD, Geometry
+from curate.index import neighbours_within
+from curate.ops._groups import Rows, Star, same_content, star_groups
+from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
+from curate.ops._scored import Scored, by_distance
+from curate.protocols import Context
+from curate.types import Embeddings, Findings, Scalar, Vectors
+
+
+def usual_radius(x: Vectors, geometry: Geometry) -> float:
+    """A cautious cut where nothing but vectors is known: two fifths of the straight line between two random rows."""
+    if len(x) < 2:
+        return 0.0
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, len(x), size=(2, 4_000))
+    apart = a != b
+    typical = float(np.median(geometry.distance(x[a[apart]], x[b[apart]])))
+    return typical * (0.16 if geometry.kind == "cosine" else 0.4)
+
+
+def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, Context]:
+    """The same rows by id, with a context that is aligned to them: no result then depends on the order they came in.
+
+    Raises EmbedderError naming a row whose vector is not finite.
+    """
+    order = sorted(range(len(embeddings)), key=lambda row: embeddings.ids[row])
+    vectors = np.asarray(embeddings.vectors, dtype=np.float32)[order] if order else embeddings.vectors
+    ids = [embeddings.ids[row] for row in order]
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise EmbedderError(f"the vector of {ids[bad[0]]!r} is not finite")
+
+    def sorted_(column: Callable[[str], Sequence[Any]]) -> Callable[[str], list[Any]]:
+        def read(name: str) -> list[Any]:
+            values = column(name)
+            return [values[row] for row in order] if len(values) else []
+
+        return read
+
+    aligned = replace(context, field=sorted_(context.field), fact=sorted_(context.fact), previous=sorted_(context.previous))
+    return Embeddings(ids, vectors, embeddings.spec), aligned
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Finds copies and groups them around the row that stays.
+
+    precision: share of decided pairs that must be right, in (0, 1).  radius: where given, the distance alone decides, in the
+    embedder's unit.  keep: which copy stays, criteria of `curate.ops._keep.CRITERIA` in order of importance.
+    protect: FIELD=VALUE rules; such rows are never called copies.  between: a field; only rows that differ in it are compared
+    (leakage between splits).
+    """
+
+    precision: float = 0.99
+    radius: float | None = None
+    keep: Sequence[str] = CRITERIA
+    protect: Sequence[str] = ()
+    between: str | None = None
+
+    name = "duplicates"
+    owns = frozenset({"duplicate", "duplicate_score"})
+
+    def __post_init__(self) -> None:
+        if not 0 < self.precision < 1:
+            raise ConfigError(f"precision = {self.precision} must lie between 0 and 1 (0.99 = at most 1 in 100 pairs wrong)")
+        check_keep(self.keep)
+
+    def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
+        """Copies, groups and reasons; independent of the order of rows."""
+        embeddings, context = in_id_order(embeddings, context)
+        return self.findings_of(*self.scored(embeddings, context), embeddings, context)
+
+    def scored(self, embeddings: Embeddings, context: Context) -> tuple[Scored, dict[str, Any]]:
+        """Every candidate pair that was looked at, decided, and what the decision rests on (JSON values).
+
+        Both come from `in_id_order`.
+        """
+        geometry = embeddings.geometry
+        content = self._content(len(embeddings), context)
+        reps = np.unique(content)
+        x = embeddings.vectors[reps]
+        radius = geometry.check_radius(self.radius) if self.radius is not None else usual_radius(x, geometry)
+        pairs = neighbours_within(x, geometry, min(radius + 2 * GUARD, geometry.largest))
+        i, j = _by_id(reps[pairs.i], reps[pairs.j], embeddings.ids)
+        basis = {"unit": geometry.unit_name, "radius": radius, "strategy": pairs.strategy, "decided_by": "distance"}
+        return by_distance(i, j, pairs.distance, radius), basis
+
+    def findings_of(self, scored: Scored, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> Findings:
+        """Groups the decided pairs and chooses the rows that stay."""
+        ids = embeddings.ids
+        content = self._content(len(ids), context)
+        links: dict[int, list[tuple[int, int]]] = {}
+        for pair in np.flatnonzero(scored.decided):
+            i, j = int(content[scored.i[pair]]), int(content[scored.j[pair]])
+            links.setdefault(i, []).append((j, int(pair)))
+            links.setdefault(j, []).append((i, int(pair)))
+        sizes = np.bincount(content, minlength=len(ids))
+        involved = [row for row in range(len(ids)) if sizes[content[row]] > 1 or int(content[row]) in links]
+        protected = protected_rows(self.protect, len(ids), context)
+        rank = ranking(
+            ids, involved, check_keep(self.keep), context, protected=protected.tolist(), protect=", ".join(self.protect)
+        )
+        sets = _sets(context.field(self.between)) if self.between else None
+        stars = star_groups(rank.order, content, links, protected=protected, sets=sets)
+        groups = [self._described(star, scored, embeddings, context, rank) for star in stars]
+        return self._findings(stars, groups, scored, basis, ids)
+
+    def _described(self, star: Star, scored: Scored, embeddings: Embeddings, context: Context, rank: Ranking) -> dict[str, Any]:
+        ids = embeddings.ids
+        hashes = context.fact("content_hash") or [""] * len(ids)
+        rows = np.array(star.copies, dtype=np.int64)
+        kept = np.full(len(rows), star.kept)
+        distance = embeddings.geometry.distance(embeddings.vectors[kept], embeddings.vectors[rows])
+        copies = []
+        for row, pair, apart in zip(star.copies, star.pairs, distance, strict=True):
+            kind = scored.kind(pair) if pair >= 0 else ("bytes" if hashes[row] == hashes[star.kept] else "pixels")
+            evidence = scored.describe(pair) if pair >= 0 else {"probability": 1.0}
+            copies.append({"id": ids[row], "kind": kind, "distance": round(float(apart), 9), "evidence": evidence})
+        copies.sort(key=lambda c: str(c["id"]))
+        return {"keep": ids[star.kept], "why": rank.reason(star.kept, star.copies), "copies": copies}
+
+    def _findings(
+        self, stars: Sequence[Star], groups: list[dict[str, Any]], scored: Scored, basis: dict[str, Any], ids: Sequence[str]
+    ) -> Findings:
+        groups.sort(key=lambda g: str(g["keep"]))
+        values: dict[str, dict[str, Scalar]] = {"duplicate": {}, "duplicate_score": {}}
+        kinds: dict[str, int] = {}
+        for group in groups:
+            values["duplicate"][group["keep"]] = "kept"
+            for copy in group["copies"]:
+                values["duplicate"][copy["id"]] = f"copy-of/{group['keep']}"
+                values["duplicate_score"][copy["id"]] = copy["evidence"].get("probability", copy["distance"])
+                kinds[copy["kind"]] = kinds.get(copy["kind"], 0) + 1
+        borderline = [
+            {"a": ids[scored.i[p]], "b": ids[scored.j[p]], "distance": float(scored.distance[p]), **scored.describe(int(p))}
+            for p in np.flatnonzero(scored.borderline)
+        ]
+        evidence = {"groups": groups, "borderline": borderline, "precision": self.precision, **basis}
+        summary = {
+            "groups": len(groups),
+            "rows": sum(len(s.copies) for s in stars),
+            "kinds": dict(sorted(kinds.items())),
+            "candidates": len(scored),
+            "decided_by": basis["decided_by"],
+        }
+        return Findings(self.name, values, evidence, summary)
+
+    def _content(self, count: int, context: Context) -> Rows:
+        keys = [context.fact(name) or [None] * count for name in ("content_hash", "pixel_hash")]
+        return same_content(keys)
+
+
+def _by_id(i: Rows, j: Rows, ids: Sequence[str]) -> tuple[Rows, Rows]:
+    swap = np.array([ids[a] > ids[b] for a, b in zip(i, j, strict=True)], dtype=bool)
+    return np.where(swap, j, i), np.where(swap, i, j)
+
+
+def _sets(values: Sequence[Scalar]) -> Rows:
+    """A number for each value, in the order of their texts; -1 where a row has none."""
+    names = {v: n for n, v in enumerate(sorted({str(v) for v in values if v is not None}))}
+    return np.array([-1 if v is None else names[str(v)] for v in values], dtype=np.int64)
