@@ -25,6 +25,8 @@ VERBS: dict[str, str] = {
     "plan": "Show what would be pushed, and write it to plan.json.",
     "apply": "Push a plan.",
     "undo": "Restore what a run changed.",
+    "check": "Hold stored results against the gates of curate.toml.",
+    "baseline": "Keep the distribution of the vectors, for the gate max_drift.",
     "status": "What the store holds, and what is left to do.",
     "report": "Write a self-contained report.html.",
     "search": "Find the rows nearest to an image.",

@@ -51,7 +51,8 @@ def command(session: Session) -> int:
             },
             "failures": [{"id": f.id, "reason": f.reason, "detail": f.detail} for f in done.failures],
         },
-        f"{done.embedded:,} vectors computed, {done.reused:,} reused, {len(done.failures):,} failed ({spec.name}, {spec.dim}-d)",
+        f"{done.embedded:,} vectors computed, {done.reused:,} reused, {len(done.failures):,} failed "
+        f"({spec.name}, {spec.dim}-d)",
     )
     if not session.as_json:
         for failure in done.failures[:10]:
