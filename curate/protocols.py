@@ -104,6 +104,8 @@ class Context:
     previous: field of ours -> the value of the last run, one a row.
     findings: what earlier ops of this run found, by op name.
     rng: seeded.  embed_text: texts -> vectors, or None for a model with no text tower.
+    logit, logit_scale: how the model itself scores an image against a text ("dot", "-d2", ..., and its factor); "" and None
+    where it does not say.
     cached: small JSON results kept between runs (calibration): key -> value; `keep` stores one.
     """
 
@@ -115,6 +117,8 @@ class Context:
     findings: Mapping[str, Findings] = dataclasses.field(default_factory=dict)
     embed_text: Callable[[Sequence[str]], Vectors] | None = None
     embed_pixels: Callable[[Sequence[Pixels]], Vectors] | None = None
+    logit: str = ""
+    logit_scale: float | None = None
     cached: Callable[[str], Any] = lambda _key: None
     keep: Callable[[str, Any], None] = lambda _key, _value: None
     progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None
