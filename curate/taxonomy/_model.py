@@ -83,26 +83,42 @@ class Facet:
         return tuple(level)
 
     @cached_property
-    def ancestors(self) -> tuple[frozenset[int], ...]:
-        """Every tag's ancestors and itself, along all parents."""
-        whole: list[frozenset[int]] = []
-        for v, above in enumerate(self.parents):
-            whole.append(frozenset({v}).union(*(whole[parent] for parent in above)))
-        return tuple(whole)
+    def _known_ancestors(self) -> dict[int, frozenset[int]]:
+        return {}
+
+    def ancestors(self, tag: int) -> frozenset[int]:
+        """The tag itself and everything above it, along all parents."""
+        known = self._known_ancestors
+        if tag not in known:
+            found, walk = {tag}, [tag]
+            while walk:
+                above = [parent for parent in self.parents[walk.pop()] if parent not in found]
+                found.update(above)
+                walk += above
+            known[tag] = frozenset(found)
+        return known[tag]
 
     @cached_property
-    def leaf_sets(self) -> tuple[frozenset[int], ...]:
-        """The distinct leaves at or below every tag."""
-        whole: list[frozenset[int]] = [frozenset()] * len(self)
+    def leaf_bits(self) -> tuple[int, ...]:
+        """The distinct leaves at or below every tag: bit k stands for `leaves[k]` (small even for 10,000 leaves)."""
+        whole = [0] * len(self)
+        for k, leaf in enumerate(self.leaves):
+            whole[leaf] = 1 << k
         for v in range(len(self) - 1, -1, -1):
-            below = self.children[v]
-            whole[v] = frozenset().union(*(whole[child] for child in below)) if below else frozenset({v})
+            for parent in self.parents[v]:
+                whole[parent] |= whole[v]
         return tuple(whole)
+
+    def leaves_below(self, tag: int) -> list[int]:
+        """Places in `leaves` of the distinct leaves at or below a tag."""
+        bits = bin(self.leaf_bits[tag])[:1:-1]
+        return [k for k, bit in enumerate(bits) if bit == "1"]
 
     @cached_property
     def trivial(self) -> frozenset[int]:
         """Tags above every leaf: they hold for all images, so that naming them alone says nothing."""
-        return frozenset(v for v, some in enumerate(self.leaf_sets) if len(some) == len(self.leaves))
+        whole = (1 << len(self.leaves)) - 1
+        return frozenset(v for v, bits in enumerate(self.leaf_bits) if bits == whole)
 
     def trail(self, tag: int) -> list[int]:
         """The tags from the top to `tag`, through first parents."""
