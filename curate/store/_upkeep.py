@@ -1,0 +1,377 @@
+"""Segments replaced by better ones: many small by one large, one codec by another, dead rows dropped, damaged ones removed.
+
+Everything follows one order: new files written, read back and checked; one transaction that changes over; old files removed.
+A crash before the transaction leaves new files, after it old ones; either way the next writer removes what nobody names.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.codecs import Codec, codec_named
+from curate.codecs import verify as verify_codes
+from curate.errors import Corrupt, StoreError
+from curate.store._disk import remove
+from curate.store._packs import check_pack, read_image, write_pack
+from curate.store._segments import Keys, Numbers, Segment, SegmentWriter, row_key, row_keys
+from curate.store._vectors import VectorSets
+from curate.types import EmbedderSpec, Vectors
+
+SMALL_BYTES = 8 << 20
+MANY = 64  # small segments of about one size that are merged
+LARGE_BYTES = 256 << 20  # payload of one rewritten segment
+SAMPLE_ROWS = 20_000  # a codec is fitted on this many
+STEP = 4096
+_DROP_DEAD = (
+    "DELETE FROM TABLE_ WHERE NOT EXISTS(SELECT 1 FROM row r WHERE r.key=TABLE_.row AND r.edition=TABLE_.edition AND r.live)"
+)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where vectors of one set are: row, edition, segment, slot, each (n,)."""
+
+    row: Numbers
+    edition: Numbers
+    segment: Numbers
+    slot: Numbers
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, which: Numbers | slice) -> _Places:
+        return _Places(self.row[which], self.edition[which], self.segment[which], self.slot[which])
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A new segment with the places whose vectors it holds, in slot order."""
+
+    file: str
+    codec: str
+    size: int
+    places: _Places
+
+
+def merge_small(sets: VectorSets, dataset: str, fingerprint: str) -> None:
+    """Merges small segments of about one size once there are many, so that a byte is copied only a few times."""
+    key = sets.spec_key(dataset, fingerprint)
+    tiers: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, codec, size in sets.db.rows("SELECT key, codec, size FROM segment WHERE spec=? AND size<?", (key, SMALL_BYTES)):
+        tiers[codec, int(math.log(max(size, 1), 16))].append(number)
+    for numbers in tiers.values():
+        if len(numbers) > MANY:
+            try:
+                _repack(sets, key, numbers)
+            except Corrupt:  # nothing was changed; whoever reads the segment is told which one it is
+                return
+
+
+def rewrite(sets: VectorSets, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
+    """Holds every vector of a set in another codec; returns (old, new) bytes of its files."""
+    key, spec = sets.spec_of(dataset, fingerprint)
+    old = [int(n) for (n,) in sets.db.rows("SELECT key FROM segment WHERE spec=?", (key,))]
+    places = _places(sets, key, by_id=True)
+    before = _size(sets, old)
+    if not len(places):
+        return before, before
+    rng = np.random.default_rng(0)
+    sample = np.sort(rng.permutation(len(places))[:SAMPLE_ROWS])
+    fitted = codec_named(codec).fit(_decoded(sets, spec, places[sample])[0], spec.space, rng)
+    rows = max(STEP, LARGE_BYTES // max(fitted.bytes_per_vector(spec.dim), 1))
+    written: list[_Written] = []
+    try:
+        for at in range(0, len(places), rows):
+            written.append(_encode_segment(sets, spec, fitted, places[at : at + rows]))
+    except BaseException:
+        _remove(sets, written)
+        raise
+    _change_over(sets, key, old, written)
+    return before, sum(w.size for w in written)
+
+
+def _encode_segment(sets: VectorSets, spec: EmbedderSpec, codec: Codec, places: _Places) -> _Written:
+    path = sets.segments / f"{uuid.uuid4().hex}.seg"
+    keys = np.empty(len(places), np.uint32)
+    for number in np.unique(places.segment).tolist():
+        mine = places.segment == number
+        keys[mine] = sets.segment(number, spec).head.keys[places.slot[mine]]
+    try:
+        with SegmentWriter(path, fingerprint=spec.fingerprint, codec=codec, dim=spec.dim, keys=keys) as writer:
+            for at in range(0, len(places), STEP):
+                vectors, _ = _decoded(sets, spec, places[at : at + STEP])
+                codes = codec.encode(vectors)
+                verify_codes(codec, vectors, codes)
+                writer.add(codes)
+            size = writer.commit()
+        Segment.load(path, fingerprint=spec.fingerprint, rows=len(places), size=size).check_all()
+    except BaseException:
+        remove(path)
+        raise
+    return _Written(path.name, codec.name, size, places)
+
+
+def _decoded(sets: VectorSets, spec: EmbedderSpec, places: _Places) -> tuple[Vectors, Keys]:
+    """Vectors and keys of some places, in their order."""
+    out = np.empty((len(places), spec.dim), np.float32)
+    keys = np.empty(len(places), np.uint32)
+    for number in np.unique(places.segment).tolist():
+        mine = np.flatnonzero(places.segment == number)
+        segment = sets.segment(number, spec)
+        keys[mine] = segment.head.keys[places.slot[mine]]
+        segment.read_into(out, mine, places.slot[mine])
+    return out, keys
+
+
+def _repack(sets: VectorSets, key: int, numbers: Sequence[int]) -> None:
+    """Copies the codes that are still named of some segments into as few as possible; nothing is decoded."""
+    places = _places(sets, key)
+    segments = {number: sets.segment(number) for number in numbers}
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for number, segment in segments.items():
+        alike[segment.head.codec_header].append(number)
+    written: list[_Written] = []
+    try:
+        for group in alike.values():
+            mine = places[np.flatnonzero(np.isin(places.segment, group))]
+            if len(mine):
+                written.append(_copy_segment(sets, segments, mine[np.lexsort((mine.slot, mine.segment))]))
+    except BaseException:
+        _remove(sets, written)
+        raise
+    _change_over(sets, key, numbers, written)
+
+
+def _copy_segment(sets: VectorSets, segments: dict[int, Segment], places: _Places) -> _Written:
+    order = np.unique(places.segment).tolist()
+    head, codec = segments[order[0]].head, segments[order[0]].codec
+    path = sets.segments / f"{uuid.uuid4().hex}.seg"
+    slots = [(segments[n], places.slot[places.segment == n]) for n in order]
+    keys = np.concatenate([segment.head.keys[some] for segment, some in slots])
+    try:
+        with SegmentWriter(path, fingerprint=head.fingerprint, codec=codec, dim=head.dim, keys=keys) as writer:
+            for segment, some in slots:
+                for at in range(0, len(some), STEP):
+                    writer.add(segment.codes(some[at : at + STEP]))
+            size = writer.commit()
+        Segment.load(path, fingerprint=head.fingerprint, rows=len(places), size=size).check_all()
+    except BaseException:
+        remove(path)
+        raise
+    return _Written(path.name, head.codec, size, places)
+
+
+def _change_over(sets: VectorSets, key: int, old: Sequence[int], written: Sequence[_Written]) -> None:
+    db = sets.db
+    files = [str(f) for (f,) in db.by_ids("SELECT file FROM segment WHERE key IN ({})", (), old)]
+    with db.transaction():
+        for new in written:
+            number = db.insert(
+                "INSERT INTO segment(spec, file, codec, rows, size) VALUES(?,?,?,?,?)",
+                (key, new.file, new.codec, len(new.places), new.size),
+            )
+            held = zip(new.places.row.tolist(), new.places.edition.tolist(), strict=True)
+            rows = ((key, row, edition, number, slot) for slot, (row, edition) in enumerate(held))
+            db.many("INSERT OR REPLACE INTO vector VALUES(?,?,?,?,?)", rows)
+        db.many("DELETE FROM segment WHERE key=?", ((number,) for number in old))
+    sets.forget()
+    for file in files:
+        remove(sets.segments / file)
+
+
+def _places(sets: VectorSets, key: int, *, by_id: bool = False) -> _Places:
+    query = "SELECT v.row, v.edition, v.segment, v.slot FROM vector v"
+    query += " JOIN row r ON r.key=v.row WHERE v.spec=? ORDER BY r.id, v.edition" if by_id else " WHERE v.spec=?"
+    with sets.db.decoding():
+        pieces = [np.array(piece, np.int64) for piece in sets.db.chunks(query, (key,))]
+        table = np.concatenate(pieces) if pieces else np.empty((0, 4), np.int64)
+    return _Places(*(np.ascontiguousarray(column) for column in table.T))
+
+
+def _size(sets: VectorSets, numbers: Iterable[int]) -> int:
+    return sum(int(s) for (s,) in sets.db.by_ids("SELECT size FROM segment WHERE key IN ({})", (), numbers))
+
+
+def _remove(sets: VectorSets, written: Iterable[_Written]) -> None:
+    for new in written:
+        remove(sets.segments / new.file)
+
+
+# ---- prune
+
+
+def prune(sets: VectorSets) -> int:
+    """Drops what belongs to superseded versions and retired rows; returns the bytes of files that were freed."""
+    db = sets.db
+    total = "SELECT (SELECT coalesce(sum(size),0) FROM segment) + (SELECT coalesce(sum(size),0) FROM pack)"
+    before = int(db.value(total))
+    with db.transaction():
+        for table in ("vector", "failure", "fact", "thumb", "pushed"):
+            db.run(_DROP_DEAD.replace("TABLE_", table))
+        db.run("DELETE FROM edition")
+        db.run("DELETE FROM row WHERE NOT live")
+    for (key,) in db.rows("SELECT key FROM spec"):
+        places = _places(sets, key)
+        numbers, used = np.unique(places.segment, return_counts=True)
+        named = dict(zip(numbers.tolist(), used.tolist(), strict=True))
+        segments = db.rows("SELECT key, rows FROM segment WHERE spec=?", (key,))
+        partly = [number for number, rows in segments if named.get(number, 0) < rows]
+        if partly:
+            _repack(sets, key, partly)
+    packs = {pack for (pack,) in db.rows("SELECT key FROM pack")}
+    named_bytes: dict[int, int] = dict(db.rows("SELECT pack, sum(size) FROM thumb GROUP BY pack"))
+    sizes: dict[int, int] = dict(db.rows("SELECT key, size FROM pack"))
+    _repack_thumbs(sets, [pack for pack in packs if named_bytes.get(pack, 0) < sizes[pack] - _PACK_HEAD])
+    return before - int(db.value(total))
+
+
+_PACK_HEAD = 8
+
+
+def _repack_thumbs(sets: VectorSets, packs: Sequence[int]) -> None:
+    """Copies the thumbnails that are still named of each pack into a new one."""
+    db = sets.db
+    for pack in packs:
+        (old,) = db.one("SELECT file FROM pack WHERE key=?", (pack,)) or ("",)
+        rows = db.rows(
+            "SELECT t.row, t.edition, t.start, t.size, t.crc, r.id, r.version FROM thumb t JOIN row r ON r.key=t.row "
+            "WHERE t.pack=? ORDER BY t.start",
+            (pack,),
+        )
+        name = f"{uuid.uuid4().hex}.pack"
+        keys = [row_key(r[5], r[6]) for r in rows]
+        images = [read_image(sets.thumbs / old, k, (r[2], r[3], r[4])) for k, r in zip(keys, rows, strict=True)]
+        size, places = write_pack(sets.thumbs / name, keys, images) if rows else (0, [])
+        with db.transaction():
+            if rows:
+                new = db.insert("INSERT INTO pack(file, size) VALUES(?,?)", (name, size))
+                moved = ((r[0], r[1], new, *place) for r, place in zip(rows, places, strict=True))
+                db.many("INSERT OR REPLACE INTO thumb VALUES(?,?,?,?,?,?)", moved)
+            db.run("DELETE FROM pack WHERE key=?", (pack,))
+        remove(sets.thumbs / old)
+
+
+# ---- verify
+
+
+def verify(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
+    """A line for each damaged file; with `repair` its rows are missing again.  Raises Corrupt for a damaged catalog."""
+    wrong = sets.db.integrity()
+    if wrong:
+        raise sets.db.corrupt(wrong[0])
+    lines: list[str] = []
+    for held in sets.specs(dataset):
+        lines += _verify_set(sets, sets.spec_key(held.dataset, held.spec.fingerprint), held.spec, repair=repair)
+    return lines + _verify_thumbs(sets, dataset, repair=repair)
+
+
+def _verify_set(sets: VectorSets, key: int, spec: EmbedderSpec, *, repair: bool) -> list[str]:
+    db, lines = sets.db, []
+    places, keys = _keyed_places(sets, key)
+    files = db.rows("SELECT key, file FROM segment WHERE spec=? ORDER BY key", (key,))
+    for number, file in files:
+        mine = np.flatnonzero(places.segment == number)
+        path = sets.segments / file
+        sets.forget([number])
+        try:
+            segment = sets.segment(number, spec)
+            segment.check_all()
+        except (Corrupt, FileNotFoundError) as err:
+            lines.append(f"{path}: {_why(err)}; {len(mine):,} rows are missing again")
+            if repair:
+                _drop(sets, key, number)
+                remove(path)
+            continue
+        slots = places.slot[mine]
+        odd = (slots < 0) | (slots >= segment.head.rows)
+        odd[~odd] = segment.head.keys[slots[~odd]] != keys[mine][~odd]
+        if odd.any():
+            lines.append(f"{db.path}: {int(odd.sum()):,} rows do not match {path}; they are missing again")
+            if repair:
+                _drop_rows(sets, key, places[mine[odd]])
+    lost = places[np.flatnonzero(~np.isin(places.segment, [number for number, _ in files]))]
+    if len(lost):
+        lines.append(f"{db.path}: {len(lost):,} rows name no segment; they are missing again")
+        if repair:
+            _drop_rows(sets, key, lost)
+    return lines
+
+
+def _why(err: Exception) -> str:
+    if isinstance(err, FileNotFoundError):
+        return "the file is missing"
+    return str(err).rpartition(" is damaged: ")[2].partition(". Run ")[0]
+
+
+def _drop_rows(sets: VectorSets, key: int, places: _Places) -> None:
+    with sets.db.transaction():
+        rows = zip(places.row.tolist(), places.edition.tolist(), strict=True)
+        sets.db.many("DELETE FROM vector WHERE spec=? AND row=? AND edition=?", ((key, row, edition) for row, edition in rows))
+
+
+def _drop(sets: VectorSets, key: int, number: int) -> None:
+    with sets.db.transaction():
+        sets.db.run("DELETE FROM vector WHERE spec=? AND segment=?", (key, number))
+        sets.db.run("DELETE FROM segment WHERE key=?", (number,))
+    sets.forget()
+
+
+def _keyed_places(sets: VectorSets, key: int) -> tuple[_Places, Keys]:
+    """Every place of a set, with the key of its row and version."""
+    query = (
+        "SELECT v.row, v.edition, v.segment, v.slot, r.id, iif(v.edition=r.edition, r.version, e.version) FROM vector v "
+        "LEFT JOIN row r ON r.key=v.row LEFT JOIN edition e ON e.row=v.row AND e.edition=v.edition WHERE v.spec=?"
+    )
+    numbers, keys = [np.empty((0, 4), np.int64)], [np.empty(0, np.uint32)]
+    with sets.db.decoding():
+        for piece in sets.db.chunks(query, (key,)):
+            numbers.append(np.array([row[:4] for row in piece], np.int64))
+            keys.append(row_keys([str(row[4]) for row in piece], [str(row[5]) for row in piece]))
+    table = np.concatenate(numbers)
+    return _Places(*(np.ascontiguousarray(column) for column in table.T)), np.concatenate(keys)
+
+
+def _verify_thumbs(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
+    """Damaged thumbnails; with `repair` their rows are embedded again, which makes them anew."""
+    db, lines = sets.db, []
+    for pack, file, size in db.rows("SELECT key, file, size FROM pack ORDER BY key"):
+        rows = db.rows(
+            "SELECT t.row, t.edition, t.start, t.size, t.crc, r.id, iif(t.edition=r.edition, r.version, e.version) "
+            "FROM thumb t JOIN row r ON r.key=t.row JOIN dataset d ON d.key=r.dataset "
+            "LEFT JOIN edition e ON e.row=t.row AND e.edition=t.edition WHERE t.pack=?1 AND (?2 IS NULL OR d.name=?2)",
+            (pack, dataset),
+        )
+        path = sets.thumbs / file
+        bad = _bad_thumbs(sets, file, size, rows)
+        if bad:
+            lines.append(f"{path}: {len(bad):,} thumbnails are damaged; their rows are embedded again")
+        if bad and repair:
+            with db.transaction():
+                db.many("DELETE FROM thumb WHERE row=? AND edition=?", bad)
+                db.many(
+                    "DELETE FROM vector WHERE row=? AND edition=? AND spec IN (SELECT key FROM spec WHERE NOT imported)",
+                    bad,
+                )
+    return lines
+
+
+def _bad_thumbs(sets: VectorSets, file: str, size: int, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
+    path, bad = sets.thumbs / file, []
+    for row, edition, start, length, crc, item_id, version in rows:
+        try:
+            read_image(path, row_key(str(item_id), str(version)), (start, length, crc))
+        except (StoreError, FileNotFoundError):
+            bad.append((row, edition))
+    if rows and not bad:
+        try:
+            check_pack(path, size)
+        except Corrupt:
+            bad = [(row[0], row[1]) for row in rows]
+    return bad
