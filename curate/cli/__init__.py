@@ -94,7 +94,7 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code (see docs/exit-codes.md); errors go to stderr in one line each."""
     try:
-        result = cli.main(args=None if args is None else list(args), prog_name="curate", standalone_mode=False)
+        result = cli.main(args=None if args is None else [*args], prog_name="curate", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as err:

@@ -23,7 +23,7 @@ class Terminal:
         from rich.console import Console
 
         self.verbosity = verbosity
-        self.console: Console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console: Console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task: Any = None
         self._stage = ""
