@@ -76,7 +76,9 @@ class Embedder(Protocol):
     def prepare(self, data: bytes) -> Any:
         """What `embed` takes, from the bytes of one row, on the CPU, thread-safe.  Raises MediaError.
 
-        Image embedders return `Prepared`; text embedders a str.
+        Image embedders return uint8 (h, w, 3), text embedders a str.  An image embedder may also offer
+        `view(decoded: media.Decoded) -> Pixels` and `at_least` (pixels a scaled decode must keep, None for a full one), so
+        that thumbnail and facts share its decode; `lanes`, one `embed` a device; `batch_size`; `embed_pixels(images)`.
         """
         ...
 
