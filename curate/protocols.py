@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from curate.types import Applied, Change, EmbedderSpec, Embeddings, Findings, Item, Page, Pixels, Scalar, Vectors
+from curate.types import Applied, Change, EmbedderSpec, Embeddings, Findings, Item, Page, Pixels, Plan, Scalar, Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class ConnectorSettings:
 
     options: the `[connectors.NAME]` table of curate.toml (never a secret).  results: a folder of the store where a connector
     may keep its results and journals.  allow_hosts: private hosts the user allows.  offline: no network at all.
+    yes: --yes was given.  notify: one line for people.  ask: a question with yes or no, False where nobody can be asked.
     """
 
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -27,6 +28,7 @@ class ConnectorSettings:
     offline: bool = False
     yes: bool = False
     notify: Callable[[str], None] = lambda _line: None
+    ask: Callable[[str], bool] = lambda _question: False
 
 
 @runtime_checkable
@@ -64,6 +66,73 @@ class Connector(Protocol):
 
     def push_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Applied:
         """Writes one chunk of vectors, idempotently."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a connector may also offer: a look at limits before compute, and what a push costs.
+
+    changes_per_push: field changes that it wants in one `push_fields`.
+    """
+
+    changes_per_push: int
+
+    def prepare(self, dataset_id: str, *, spec: EmbedderSpec | None, fields: Collection[str], create: bool) -> Sequence[str]:
+        """The fields, of those wanted, that have a place there; checks that the vectors of `spec` have one.
+
+        create: the run will write, so the user may be asked for what has to be made.  Raises ConfigError.
+        """
+        ...
+
+    def estimate(self, plan: Plan) -> Mapping[str, Any]:
+        """What pushing takes: "requests", "minutes", "plan", "requests_per_minute"."""
+        ...
+
+    def flush(self, dataset_id: str) -> None:
+        """Ends a push: the platform must hold what it acknowledged.  Raises ConnectorError."""
+        ...
+
+
+@runtime_checkable
+class HoldsVectors(Protocol):
+    """A connector whose platform computes vectors itself: models "platform:NAME"."""
+
+    def models(self, dataset_id: str) -> Sequence[str]:
+        """Names for --model that this dataset carries."""
+        ...
+
+    def model_spec(self, name: str) -> EmbedderSpec:
+        """The spec of such a name.  Raises NotFound."""
+        ...
+
+    def model_vectors(self, dataset_id: str, spec: EmbedderSpec, wanted: Collection[str]) -> Iterator[tuple[str, Vectors]]:
+        """(row id, vector) of the rows in `wanted` that carry it."""
+        ...
+
+
+@runtime_checkable
+class HasProjects(Protocol):
+    """A connector that can also act on labeling projects; `Plan.extras` says how, as JSON."""
+
+    def plan_extras(self, sample: Mapping[str, Any] | None, copies: Collection[str]) -> Mapping[str, Any]:
+        """What would be done with the chosen rows and the copies; {} for nothing.  sample: {"name", "ids"}."""
+        ...
+
+    def push_extras(self, dataset_id: str, extras: Mapping[str, Any]) -> Applied:
+        """Does it; twice is the same as once."""
+        ...
+
+    def undo_extras(self, dataset_id: str, extras: Mapping[str, Any]) -> int:
+        """Takes it back; returns how many things."""
+        ...
+
+    def made(self) -> Mapping[str, Sequence[str]]:
+        """What `curate` itself created there and still is: kind -> names."""
+        ...
+
+    def remove_made(self) -> Mapping[str, Sequence[str]]:
+        """Deletes that, with all its values."""
         ...
 
 
