@@ -1,0 +1,151 @@
+"""Bytes of a row: from a local copy of its bucket, or by HTTP with a fresh signature; never with the API key."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from connectors._labelbox_export import MOST_IDS, Exports
+from connectors._labelbox_rows import SIGNED, TEXT, is_address
+from curate import media
+from curate.errors import ConfigError, MediaError
+from curate.types import Item
+
+REMEMBERED = 20_000
+"""Signed addresses kept in memory; more are asked for again when their rows are read."""
+FRESH_S = 60.0
+
+
+class Roots:
+    """`--media-root PREFIX=DIR`: addresses that begin with PREFIX are files under DIR."""
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._roots: list[tuple[str, Path]] = []
+        for entry in given:
+            prefix, equals, folder = str(entry).rpartition("=")
+            if not equals or not prefix or not folder:
+                raise ConfigError(f"--media-root {entry!r}: say PREFIX=DIR, such as gs://bucket/=/mnt/bucket")
+            if not Path(folder).is_dir():
+                raise ConfigError(f"--media-root {entry!r}: {folder} is not a directory")
+            self._roots.append((prefix, Path(folder).resolve()))
+        self._roots.sort(key=lambda root: -len(root[0]))
+
+    def file(self, address: str) -> Path | None:
+        """The file of an address, None when no root covers it.  Raises MediaError for one that leads out of its folder."""
+        for prefix, folder in self._roots:
+            if address.startswith(prefix):
+                path = (folder / unquote(address[len(prefix) :].partition("?")[0]).lstrip("/")).resolve()
+                if not path.is_relative_to(folder):
+                    raise MediaError("blocked_path", f"{address} leads out of {folder}")
+                return path
+        return None
+
+
+class Media:
+    """Reads rows.  Thread-safe; knows the addresses of the latest listing, and asks for new ones when they expired."""
+
+    def __init__(self, exports: Exports, *, roots: Roots, allow_hosts: Sequence[str], timeout_s: float) -> None:
+        self.exports, self.roots, self.allow_hosts, self.timeout_s = exports, roots, tuple(allow_hosts), timeout_s
+        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._ids: list[str] = []
+        self._sorted = True
+        self._lock = threading.Lock()
+        self._signing = threading.Lock()
+
+    def begin(self) -> None:
+        """A listing starts: what was known is forgotten."""
+        with self._lock:
+            self._known.clear()
+            self._ids.clear()
+
+    def listed(self, item: Item, line: Mapping[str, Any]) -> None:
+        """One row of the listing, with the address that is valid now."""
+        if not item.uri.endswith(SIGNED) and not item.uri.startswith(TEXT):
+            return
+        with self._lock:
+            self._ids.append(item.id)
+            self._sorted = False
+            if len(self._known) < REMEMBERED:
+                self._known[item.id] = str(line["data_row"].get("row_data") or ""), 0.0
+
+    def read(self, item: Item) -> bytes:
+        """The bytes of one row.  Raises MediaError or Transient."""
+        path = self.roots.file(item.uri.removesuffix(SIGNED))
+        if path is not None:
+            return _read_file(path)
+        if item.uri.startswith(TEXT) or item.uri.endswith(SIGNED):
+            return self._read_signed(item)
+        return self._fetch(item.uri)
+
+    def _read_signed(self, item: Item) -> bytes:
+        address, signed_at = self._address(item.id)
+        if not is_address(address):
+            return address.encode()
+        try:
+            return self._fetch(address)
+        except MediaError as err:
+            if err.reason not in ("http_403", "http_401", "http_400") or time.monotonic() - signed_at < FRESH_S:
+                raise
+        address, _ = self._address(item.id, stale=address)
+        return self._fetch(address)
+
+    def _fetch(self, address: str) -> bytes:
+        scheme = urlsplit(address).scheme
+        if scheme not in ("http", "https"):
+            raise MediaError(
+                "needs_media_root",
+                f"{scheme}:// addresses cannot be fetched; say --media-root {scheme}://BUCKET/=DIR for a local copy",
+            )
+        data = media.fetch(address, allow_hosts=self.allow_hosts, timeout_s=self.timeout_s)
+        # Some stores answer an expired signature with an error page and status 200.
+        if data[:5] == b"<?xml" and b"<Error>" in data[:400] and b"<Code>" in data[:400]:
+            raise MediaError("http_403", "the store answered with an error page")
+        return data
+
+    def _address(self, item_id: str, stale: str | None = None) -> tuple[str, float]:
+        """A row's address and when it was signed (0: by the listing).  stale: one that no longer works."""
+        with self._signing:
+            with self._lock:
+                known = self._known.get(item_id)
+            if known is None or known[0] == stale:
+                self._sign(item_id)
+                with self._lock:
+                    known = self._known.get(item_id)
+            if known is None:
+                raise MediaError("gone", f"data row {item_id} is no longer in Labelbox")
+            return known
+
+    def _sign(self, item_id: str) -> None:
+        """New addresses for this row and those that will be read after it."""
+        with self._lock:
+            if not self._sorted:
+                self._ids.sort()
+                self._sorted = True
+            start = bisect.bisect_left(self._ids, item_id)
+            ids = [item_id, *(i for i in self._ids[start : start + MOST_IDS] if i != item_id)][:MOST_IDS]
+        lines = list(self.exports.of_ids(ids, params={}, what="new addresses of images"))
+        now = time.monotonic()
+        with self._lock:
+            self._known.pop(item_id, None)
+            for line in lines:
+                self._known[str(line["data_row"]["id"])] = str(line["data_row"].get("row_data") or ""), now
+                self._known.move_to_end(str(line["data_row"]["id"]))
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > media.MAX_BYTES:
+            raise MediaError("too_many_bytes", f"{path}: more than {media.MAX_BYTES} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MediaError("missing", str(path)) from None
+    except OSError as err:
+        raise MediaError("unreadable", f"{path}: {err.strerror}") from err
