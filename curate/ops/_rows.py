@@ -92,3 +92,17 @@ def nearest(x: Vectors, to: Vectors, geometry: Geometry) -> tuple[Rows, Floats64
         place[start : start + step] = block.argmin(axis=1)
         distance[start : start + step] = block.min(axis=1)
     return place, distance
+
+
+def is_copy(value: Scalar) -> bool:
+    """Whether a value of the field `duplicate` says that the row is a copy of another."""
+    return isinstance(value, str) and value.startswith("copy-of/")
+
+
+def copies_of(rows: Ordered, context: Context) -> Mask:
+    """Which rows are copies: by the duplicates op of this run, else by the last one."""
+    found = context.findings.get("duplicates")
+    if found is not None:
+        values = found.values.get("duplicate", {})
+        return np.asarray([is_copy(values.get(item)) for item in rows.ids], bool)
+    return np.asarray([is_copy(value) for value in rows.previous(context, "duplicate")], bool)

@@ -11,7 +11,7 @@ import numpy as np
 from curate.errors import ConfigError
 from curate.geometry import EUCLIDEAN, Geometry
 from curate.ops._kmeans import fit, means
-from curate.ops._rows import Ordered, Rows, distinct, nearest, ordered
+from curate.ops._rows import Ordered, Rows, copies_of, distinct, nearest, ordered
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -183,11 +183,12 @@ class Clusters:
             texts = np.asarray(context.embed_text(list(self.vocabulary)), np.float32)
             words = describe(rows.raw, compact, rows.geometry, texts, self.vocabulary)
         centres = means(rows.x, compact, len(used))
+        copies = copies_of(rows, context)  # a cluster is shown by different rows, copies come last
         found = []
         for cluster, number in enumerate(used.tolist()):
             inside = np.flatnonzero(compact == cluster)
             away = EUCLIDEAN.distance(rows.x[inside], np.broadcast_to(centres[cluster], rows.x[inside].shape))
-            typical = inside[np.argsort(away, kind="stable")[: self.medoids]]
+            typical = inside[np.lexsort((away, copies[inside]))[: self.medoids]]
             spread = rows.geometry.distance(rows.raw[inside], np.broadcast_to(rows.raw[typical[0]], rows.raw[inside].shape))
             entry = {"cluster": number, "size": len(inside), "medoids": [rows.ids[i] for i in typical]}
             found.append(entry | {"spread": round(float(spread.mean()), 6), "description": words[cluster]})

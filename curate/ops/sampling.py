@@ -12,7 +12,7 @@ import numpy as np
 from curate.errors import ConfigError, EmbedderError, UnknownName
 from curate.geometry import Geometry
 from curate.ops._choose import at_random, balanced, cluster_centres, facility_location, k_center, uncertain
-from curate.ops._rows import Floats64, Mask, Ordered, Rows, nearest, ordered
+from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, nearest, ordered
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -84,11 +84,6 @@ def coverage(rows: Ordered, chosen: Rows, measured: Rows) -> tuple[float, float]
     return float(exact.mean()), float(exact.max())
 
 
-def is_copy(value: Scalar) -> bool:
-    """Whether a value of the field `duplicate` says that the row is a copy of another."""
-    return isinstance(value, str) and value.startswith("copy-of/")
-
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A selection of rows, by `method`.
@@ -134,7 +129,7 @@ class Sample:
     def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
         """Chooses rows; copies found by the duplicates op of this run, or of the last one, are left out."""
         rows = ordered(embeddings)
-        copies, given = _copies(rows, context), _given(rows, self.given, context)
+        copies, given = copies_of(rows, context), _given(rows, self.given, context)
         kept = self._steady(rows, context) & ~copies & ~given
         values = [_known(value) for value in rows.aligned(context.field(self.by.removeprefix("-")))] if self.by else []
         left = ~copies & ~given
@@ -240,14 +235,6 @@ def _mask(n: int, rows: Rows) -> Mask:
     mask = np.zeros(n, bool)
     mask[rows] = True
     return mask
-
-
-def _copies(rows: Ordered, context: Context) -> Mask:
-    found = context.findings.get("duplicates")
-    if found is not None:
-        values = found.values.get("duplicate", {})
-        return np.asarray([is_copy(values.get(item)) for item in rows.ids], bool)
-    return np.asarray([is_copy(value) for value in rows.previous(context, "duplicate")], bool)
 
 
 def _given(rows: Ordered, given: str, context: Context) -> Mask:

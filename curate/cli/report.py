@@ -1,0 +1,95 @@
+"""`curate report`: the stored results as one page, and in the terminal."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from curate.cli._session import Session, verb
+
+if TYPE_CHECKING:
+    from curate.cli._target import Target
+    from curate.report import Report
+    from curate.store import Store
+    from curate.types import EmbedderSpec
+
+LABEL_FIELDS = ("label", "labels", "ground_truth", "split")
+PACKAGES = ("curate-vision", "numpy", "scikit-learn", "torch", "transformers")
+
+
+@click.command()
+@verb("dataset", "model")
+@click.option("--to", default="report.html", show_default=True, metavar="FILE.html", help="Where the page is written.")
+@click.option("--markdown", default="", metavar="FILE.md", help="Also write a summary in Markdown.")
+def command(session: Session, to: str, markdown: str) -> int:
+    """Write the stored results as one self-contained page; reaches no platform and computes no vectors."""
+    from curate.report.html import write_html
+    from curate.report.summary import capped, report_markdown
+    from curate.report.text import renderables
+
+    with session.open_store() as store:
+        target = session.stored_target(store)
+        report = stored_report(session, store, target, session.stored_spec(store, target))
+        path = write_html(report, Path(to), lambda item: store.thumb(target.key, item))
+    if markdown:
+        Path(markdown).write_text(capped(report_markdown(report), 1_000_000), encoding="utf-8")
+    document = {
+        "dataset": target.address,
+        "report": str(path),
+        "size_bytes": path.stat().st_size,
+        "found": list(report.found),
+        "sections": [section.key for section in report.sections],
+    }
+    session.emit(document, *renderables(report), "", f"report: {path}")
+    return 0
+
+
+def write(session: Session, store: Store, target: Target, spec: EmbedderSpec, path: Path) -> Path:
+    """The page of the stored results at `path`, as `sync --report` writes it."""
+    from curate.report.html import write_html
+
+    return write_html(stored_report(session, store, target, spec), path, lambda item: store.thumb(target.key, item))
+
+
+def stored_report(session: Session, store: Store, target: Target, spec: EmbedderSpec) -> Report:
+    """The report of what the store holds for a dataset and a model."""
+    from curate.report import Material, build_report
+
+    findings = store.findings(target.key, spec.fingerprint)
+    names = set(store.field_names(target.key))
+    material = Material(
+        target.address,
+        spec,
+        rows=store.count(target.key),
+        vectors=len(store.embedded_ids(target.key, spec.fingerprint)),
+        findings=findings,
+        failures=store.failures(target.key, spec.fingerprint),
+        fields={name: store.fields(target.key, name) for name in LABEL_FIELDS if name in names},
+        made=_made(session),
+    )
+    return build_report(material)
+
+
+def _made(session: Session) -> dict[str, str]:
+    versions = []
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    config = session.config.path
+    return {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": shlex.join(["curate", *sys.argv[1:]]),
+        "store": str(session.store_path),
+        "configuration": str(config) if config else "none (defaults and flags)",
+        "versions": ", ".join(versions),
+        "python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+    }

@@ -1,0 +1,112 @@
+"""From findings to a report: counts, sentences, and what is worth showing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from curate.report import _judged, _sections
+from curate.report.parts import Gate, Histogram, Map, Report, Section, Step, Table, Tile
+from curate.types import EmbedderSpec, Failure, Findings, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a report is built from, all of it stored results.
+
+    dataset: as addressed.  spec: of the vectors.  rows: live rows.  vectors: rows with a vector.  findings: by op name.
+    failures: rows without a vector.  fields: field of the platform -> id -> value (labels, splits).  map: points, or None.
+    histograms, tables: further measurements (distance from root, compression).  made: versions, config, command.
+    """
+
+    dataset: str
+    spec: EmbedderSpec
+    rows: int
+    vectors: int
+    findings: Mapping[str, Findings]
+    failures: Sequence[Failure] = ()
+    fields: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    map: Map | None = None
+    histograms: Sequence[Histogram] = ()
+    tables: Sequence[Table] = ()
+    made: Mapping[str, str] = field(default_factory=dict)
+    gates: Sequence[Gate] = ()
+
+
+def build_report(material: Material) -> Report:
+    """The report of some stored results; ops that did not run have no section, and the page says which."""
+    m = material
+    parts = [
+        _sections.duplicates(m.findings.get("duplicates"), m.vectors, m.dataset),
+        _sections.sample(m.findings.get("sample"), m.vectors, m.dataset),
+        _sections.clusters(m.findings.get("clusters"), m.vectors),
+        _judged.classes(m.findings.get("labels"), m.fields),
+        _judged.mistakes(m.findings.get("labels"), m.dataset),
+        _judged.outliers(m.findings.get("quality")),
+        _judged.quality(m.findings.get("quality")),
+        _judged.tags(m.findings.get("tag")),
+    ]
+    told = [part for part in parts if part is not None]
+    more = _measured(m)
+    failed = _failed(m.failures, m.dataset)
+    found = [_rows_line(m), *(line for part in told for line in part.found)]
+    steps = [step for part in told for step in part.steps]
+    tiles = [Tile(f"{m.vectors:,}", "rows judged"), *(part.tile for part in told if part.tile)]
+    sections = [part.section for part in told]
+    if failed is not None:
+        found.append(f"{len(m.failures):,} rows could not be read or embedded; their reasons are listed below.")
+        steps.append(Step("Try the failed rows again", f"curate embed --dataset {_quoted(m.dataset)} --retry-failed"))
+        tiles.append(Tile(f"{len(m.failures):,}", "rows failed", "failures"))
+    if not steps:
+        steps = [Step("Run the ops on this dataset", f"curate sync --dataset {_quoted(m.dataset)} --dry-run")]
+    sections += [section for section in (more, failed) if section is not None]
+    return Report(m.dataset, tiles, found, steps, sections, _made(m), m.map, m.gates)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _rows_line(m: Material) -> str:
+    line = (
+        f"{m.vectors:,} of {m.rows:,} rows were judged by {m.spec.name} ({m.spec.dim:,} dimensions, {m.spec.space.unit_name})."
+    )
+    return line if m.vectors < m.rows else line.replace(f"{m.vectors:,} of {m.rows:,} rows", f"All {m.rows:,} rows")
+
+
+def _measured(m: Material) -> Section | None:
+    if not m.histograms and not m.tables:
+        return None
+    text = "How values are spread over the rows, and what compressed vectors would cost."
+    return Section("measured", "Measurements", text, histograms=m.histograms, tables=m.tables)
+
+
+def _failed(failures: Sequence[Failure], dataset: str) -> Section | None:
+    if not failures:
+        return None
+    reasons = Counter(failure.reason for failure in failures).most_common()
+    by_reason = Table(
+        "By reason", ("reason", "rows"), [(reason, f"{count:,}") for reason, count in reasons], numeric=frozenset({1})
+    )
+    most = _sections.LISTED
+    rows = [(f.id, f.reason, f.detail, "yes" if f.retry else "no") for f in failures[:most]]
+    each = Table("Rows", ("id", "reason", "detail", "another try may help"), rows)
+    left = f"{len(failures) - most:,} further failed rows" if len(failures) > most else ""
+    text = "These rows have no vector, so nothing above speaks about them. Everything else went on without them."
+    return Section("failures", "Rows that failed", text, tables=(by_reason, each), left_out=left)
+
+
+def _made(m: Material) -> dict[str, str]:
+    model = {
+        "model": m.spec.name,
+        "revision": m.spec.revision or "(weight-free)",
+        "layer": m.spec.layer,
+        "dimensions": f"{m.spec.dim:,}",
+        "distance": m.spec.space.unit_name,
+        "preprocessing": f"{m.spec.preprocess}, {m.spec.dtype}",
+        "fingerprint": m.spec.fingerprint,
+    }
+    return {**model, **m.made}
