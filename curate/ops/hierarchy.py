@@ -19,11 +19,14 @@ from curate.ops._labels import Labels, read_labels
 from curate.ops._leaf_scores import LeafScores, from_prototypes, from_texts
 from curate.ops._tag_texts import cached_text_vectors
 from curate.ops._tagging import Tagged, probabilities, tag_rows, ways_down
+from curate.ops._tree import Routes, violations
+from curate.ops.tag_metrics import evaluate
 from curate.protocols import Context
 from curate.taxonomy import Facet, Taxonomy
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
 FOLDS = 5
+MIN_EVALUATION_ROWS = 10
 NAMED = 20
 """How many names or ids a message lists; the counts are always whole."""
 
@@ -122,6 +125,44 @@ class Tag:
         }
         return Findings(self.name, values, {"facets": facets, "rows": rows, "reasons": reasons}, summary)
 
+    def evaluate(self, embeddings: Embeddings, context: Context) -> dict[str, dict[str, Any]]:
+        """Figures of every facet against the true tags of `labels_field`: facet -> `tag_metrics.evaluate`.
+
+        Five-fold: every labelled row is tagged by a tagger that has not seen its label, neither in a prototype nor in the
+        temperature nor in tau.  Raises ConfigError without a labels_field or with fewer than 10 labelled rows.
+        """
+        if not self.labels_field:
+            raise ConfigError("tag: to evaluate, say which field holds the true tag (labels_field)")
+        return {
+            name: self._evaluate_facet(facet, embeddings, context)
+            for name, facet in self.taxonomy.facets.items()
+            if not isinstance(self.labels_field, Mapping) or name in self.labels_field
+        }
+
+    def _evaluate_facet(self, facet: Facet, embeddings: Embeddings, context: Context) -> dict[str, Any]:
+        labels = self.labels_of(facet, embeddings, context)
+        if len(labels.rows) < MIN_EVALUATION_ROWS:
+            raise ConfigError(
+                f"tag: {len(labels.rows)} labelled rows of facet {facet.name!r} in field {labels.field!r} are too few: "
+                f"at least {MIN_EVALUATION_ROWS} are needed to evaluate"
+            )
+        rows, truth = np.asarray(labels.rows), np.asarray(labels.truth)
+        part = folds([embeddings.ids[i] for i in labels.rows], labels.truth, FOLDS)
+        ends, ways, violated = np.empty(len(rows), dtype=np.int32), [], 0
+        for fold in range(FOLDS):
+            out = np.flatnonzero(part == fold)
+            rest = Labels(labels.field, rows[part != fold].tolist(), truth[part != fold].tolist())
+            tagger = self.fit(facet, embeddings, context, rest)
+            whole = probabilities(facet, tagger.scores.score(embeddings.vectors[rows[out]]), tagger.temperature)
+            violated += violations(facet, whole)
+            ways.append((out, ways_down(facet, whole)))
+            ends[out] = ways[-1][1].ends(facet, tagger.tau)
+        together = _in_order(ways)
+        kept = np.array([np.flatnonzero(together.tags[k] == end)[-1] if end >= 0 else 0 for k, end in enumerate(ends)])
+        confidence = together.probabilities[np.arange(len(rows)), kept]
+        figures = evaluate(facet, ends, truth.tolist(), ways=together, confidence=confidence, violations=violated)
+        return {**figures, "labels_outside": dict(list(labels.outside.items())[:NAMED])}
+
     def labels_of(self, facet: Facet, embeddings: Embeddings, context: Context) -> Labels:
         """The labelled rows of one facet; none without a labels_field.  Raises ConfigError if no label is in the taxonomy."""
         field = self.labels_field.get(facet.name) if isinstance(self.labels_field, Mapping) else self.labels_field
@@ -194,6 +235,15 @@ class Tag:
             rest = from_prototypes(facet, embeddings.spec.space, x[~out], truth[~out]) if (~out).any() else scores
             found[:, out] = rest.score(x[out])
         return found
+
+
+def _in_order(parts: Sequence[tuple[np.ndarray[Any, np.dtype[np.intp]], Routes]]) -> Routes:
+    """The routes of several sets of rows as one, each row in its place."""
+    back = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
+    tags, chances, leads = (
+        np.concatenate([getattr(ways, name) for _, ways in parts])[back] for name in ("tags", "probabilities", "leads")
+    )
+    return Routes(tags, chances, leads)
 
 
 def _facet_evidence(tagger: Tagger, tagged: Tagged, labels: Labels, ids: Sequence[str]) -> dict[str, Any]:
