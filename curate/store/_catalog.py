@@ -239,7 +239,7 @@ class Catalog:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Locked(f"{self.path} is being used by another program: {err}")
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-            return StoreError(f"cannot write {self.path}: {err}. Nothing of this step was kept.")
+            return StoreError(f"cannot read or write {self.path}: {err}. Nothing of this step was kept.")
         return self.corrupt(str(err))
 
 

@@ -98,6 +98,22 @@ class NewFile:
             raise StoreError(f"cannot write {self.path}: {err.strerror or err}. Nothing of it was kept.") from err
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[int]:
+    """A descriptor for reading.  Raises FileNotFoundError when the file is not there, StoreError for any other failure."""
+    fd = -1
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        yield fd
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise StoreError(f"cannot read {path}: {err.strerror or err}") from err
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
 def read_range(fd: int, buffer: memoryview, offset: int) -> int:
     """Fills `buffer` from `offset`; returns the bytes read, fewer only at the end of the file."""
     done = 0

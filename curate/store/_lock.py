@@ -37,6 +37,12 @@ class WriteLock:
 
     def acquire(self) -> None:
         """Takes the lock; raises Locked at once, with pid, host, since and command of its holder."""
+        try:
+            self._acquire()
+        except OSError as err:
+            raise StoreError(f"cannot lock {self.path} for writing: {err.strerror or err}") from err
+
+    def _acquire(self) -> None:
         gate = self._enter_gate()
         try:
             fd = self._open()
@@ -53,13 +59,17 @@ class WriteLock:
             self._fd = fd
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(_myself()).encode(), 0)
+        except BaseException:
+            self.release()
+            raise
         finally:
             os.close(gate)
 
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""
         if self._fd >= 0:
-            os.ftruncate(self._fd, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate.errors import StoreError
-from curate.store._disk import NewFile, read_range
+from curate.store._disk import NewFile, read_range, reading
 from curate.store._segments import damaged
 
 MAGIC = b"CURATPK1"
@@ -28,7 +28,7 @@ def write_pack(path: Path, keys: Sequence[int], images: Sequence[bytes]) -> tupl
     return at, places
 
 
-def image_crc(key: int, data: bytes) -> int:
+def image_crc(key: int, data: bytes | bytearray | memoryview) -> int:
     """Checksum of an image that also says whose it is."""
     return zlib.crc32(data, key)
 
@@ -36,28 +36,27 @@ def image_crc(key: int, data: bytes) -> int:
 def read_image(path: Path, key: int, place: Place) -> bytes:
     """One image.  Raises FileNotFoundError when the file is gone, Corrupt when the bytes are not those of this row."""
     start, size, crc = place
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError as err:
-        raise StoreError(f"cannot read {path}: {err.strerror or err}") from err
-    try:
+    with reading(path) as fd:
         if not 0 <= start <= start + size <= os.fstat(fd).st_size:
             raise damaged(path, "it is cut short")
         data = bytearray(size)
         read_range(fd, memoryview(data), start)
-    finally:
-        os.close(fd)
-    if image_crc(key, bytes(data)) != crc:
+    if image_crc(key, data) != crc:
         raise damaged(path, "a thumbnail does not match its checksum")
     return bytes(data)
 
 
-def check_pack(path: Path, size: int) -> None:
-    """Raises Corrupt unless the file is a pack of this size."""
-    if not path.exists():
-        raise damaged(path, "it is missing")
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC or os.fstat(file.fileno()).st_size != size:
-            raise damaged(path, "it is not the file that was written")
+def damaged_images(path: Path, size: int, wanted: Sequence[tuple[int, Place]]) -> list[int]:
+    """Which of the (key, place) pairs of one file are not what was written; all of them when the file as a whole is not.
+
+    size: bytes the file had.
+    """
+    try:
+        with reading(path) as fd:
+            data = memoryview(bytearray(os.fstat(fd).st_size))
+            read_range(fd, data, 0)
+    except (FileNotFoundError, StoreError):
+        return list(range(len(wanted)))
+    if bytes(data[: len(MAGIC)]) != MAGIC or len(data) != size:
+        return list(range(len(wanted)))
+    return [n for n, (key, (start, length, crc)) in enumerate(wanted) if image_crc(key, data[start : start + length]) != crc]

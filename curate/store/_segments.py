@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.codecs import Codec, Codes, codec_from_header
-from curate.errors import Corrupt, StoreError, WrongVersion
-from curate.store._disk import NewFile, read_range
+from curate.errors import Corrupt, WrongVersion
+from curate.store._disk import NewFile, read_range, reading
 
 MAGIC = b"CURATSEG"
 FORMAT = 1
@@ -140,7 +140,7 @@ class SegmentWriter:
         return _PREFIX.pack(MAGIC, FORMAT, 0, _crc(head, 0, len(head)), len(head)) + head
 
 
-def _crc(head: bytes, flags: int, length: int) -> int:
+def _crc(head: bytes | bytearray, flags: int, length: int) -> int:
     return zlib.crc32(head, zlib.crc32(struct.pack("<HHI", FORMAT, flags, length)))
 
 
@@ -149,19 +149,20 @@ def read_head(path: Path) -> Head:
 
     Raises FileNotFoundError when it is not there, Corrupt when it is damaged, WrongVersion for a newer format.
     """
-    with path.open("rb") as file:
-        prefix = file.read(_PREFIX.size)
+    with reading(path) as fd:
+        size = os.fstat(fd).st_size
+        prefix = os.pread(fd, _PREFIX.size, 0)
         if len(prefix) < _PREFIX.size or prefix[:8] != MAGIC:
             raise damaged(path, "it is not a segment")
         _, version, flags, crc, length = _PREFIX.unpack(prefix)
-        head = file.read(length)
-        size = os.fstat(file.fileno()).st_size
+        head = bytearray(min(length, size))
+        read_range(fd, memoryview(head), _PREFIX.size)
     if version > FORMAT:
         raise WrongVersion(f"{path} has format {version}, this curate reads up to {FORMAT}: upgrade curate")
     if version != FORMAT or len(head) != length or _crc(head, flags, length) != crc:
         raise damaged(path, "its head does not match its checksum")
     try:
-        parsed = _parse(head, _PREFIX.size + length)
+        parsed = _parse(bytes(head), _PREFIX.size + length)
     except (ValueError, KeyError, TypeError, struct.error) as err:
         raise damaged(path, f"its head cannot be read: {err}") from err
     if parsed.name != path.stem:
@@ -226,8 +227,7 @@ class Segment:
         order = np.argsort(slots, kind="stable") if (np.diff(slots) < 0).any() else None
         if order is not None:
             slots, dest = slots[order], dest[order]
-        fd = self._open()
-        try:
+        with reading(self.path) as fd:
             for at in range(0, len(slots), READ_ROWS):
                 some, to = slots[at : at + READ_ROWS], dest[at : at + READ_ROWS]
                 vectors = self.codec.decode(self._codes(fd, some))
@@ -237,35 +237,19 @@ class Segment:
                     out[to[0] : to[-1] + 1] = vectors
                 else:
                     out[to] = vectors
-        finally:
-            os.close(fd)
 
     def codes(self, slots: Numbers) -> Codes:
         """The checked codes of `slots`, ascending: (n, width) uint8."""
-        fd = self._open()
-        try:
+        with reading(self.path) as fd:
             return self._codes(fd, slots)
-        finally:
-            os.close(fd)
 
     def check_all(self) -> None:
         """Reads everything again and raises Corrupt when any block is damaged."""
         self.sound[:] = False
-        fd = self._open()
-        try:
+        with reading(self.path) as fd:
             step = max(1, READ_ROWS // self.head.block)
             for first in range(0, len(self.sound), step):
                 self._read_blocks(fd, first, min(first + step, len(self.sound)))
-        finally:
-            os.close(fd)
-
-    def _open(self) -> int:
-        try:
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise
-        except OSError as err:
-            raise StoreError(f"cannot read {self.path}: {err.strerror or err}") from err
 
     def _codes(self, fd: int, slots: Numbers) -> Codes:
         if not len(slots):
@@ -292,11 +276,7 @@ class Segment:
         low, high = first * head.block, min(last * head.block, head.rows)
         rows = np.empty((high - low, head.width), np.uint8)
         view = memoryview(rows.reshape(-1).data)
-        try:
-            count = read_range(fd, view, head.start + low * head.width)
-        except OSError as err:
-            raise StoreError(f"cannot read {self.path}: {err.strerror or err}") from err
-        if count != len(view):
+        if read_range(fd, view, head.start + low * head.width) != len(view):
             raise damaged(self.path, "it is cut short")
         if not self.sound[first:last].all():
             step = head.block * head.width

@@ -13,7 +13,7 @@ from curate.store import _rows, _upkeep
 from curate.store._catalog import Catalog
 from curate.store._disk import make_folder, remove
 from curate.store._lock import WriteLock
-from curate.store._packs import read_image
+from curate.store._packs import Place, read_image
 from curate.store._results import Results, Run
 from curate.store._rows import Listing, dataset_key
 from curate.store._segments import damaged, row_key
@@ -47,7 +47,7 @@ class Store:
         """
         path = Path(path)
         catalog = path / "catalog.sqlite"
-        if not catalog.exists() and not (write and create):
+        if not _exists(catalog) and not (write and create):
             raise StoreError(f"there is no store at {path}. Make one with: curate sync --dataset ID --store {path}")
         if not write:
             return cls(path, Catalog(catalog, write=False), None)
@@ -177,6 +177,19 @@ class Store:
 
     def thumb(self, dataset: str, item_id: str) -> bytes | None:
         """The JPEG kept for a row at its current version, or None.  Raises Corrupt when it is damaged."""
+        seen: Path | None = None
+        while True:
+            place = self._thumb_place(dataset, item_id)
+            if place is None:
+                return None
+            try:
+                return read_image(*place)
+            except FileNotFoundError as err:  # a writer may have packed it anew: look again, once
+                if place[0] == seen:
+                    raise damaged(place[0], "the file is missing") from err
+                seen = place[0]
+
+    def _thumb_place(self, dataset: str, item_id: str) -> tuple[Path, int, Place] | None:
         row = self._db.one(
             "SELECT r.version, p.file, t.start, t.size, t.crc FROM row r JOIN thumb t ON t.row=r.key AND t.edition=r.edition "
             "JOIN pack p ON p.key=t.pack WHERE r.dataset=? AND r.id=?",
@@ -186,12 +199,8 @@ class Store:
             return None
         with self._db.decoding():
             version, file, *place = row
-            path = self.path / "thumbs" / file
-            key, where = row_key(item_id, version), (int(place[0]), int(place[1]), int(place[2]))
-        try:
-            return read_image(path, key, where)
-        except FileNotFoundError as err:
-            raise damaged(path, "the file is missing") from err
+            where = (int(place[0]), int(place[1]), int(place[2]))
+            return self.path / "thumbs" / file, row_key(item_id, version), where
 
     def failures(self, dataset: str, fingerprint: str) -> list[Failure]:
         """Recorded failures of live rows at their current version, in id order."""
@@ -308,3 +317,10 @@ class Store:
         """Records that `target` has the current vectors of these rows."""
         self._writing()
         self._results.mark_pushed(dataset, self._vectors.spec_key(dataset, fingerprint), target, ids)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as err:
+        raise StoreError(f"cannot read {path}: {err.strerror or err}") from err

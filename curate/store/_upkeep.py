@@ -11,15 +11,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from curate.codecs import Codec, codec_named
 from curate.codecs import verify as verify_codes
-from curate.errors import Corrupt, StoreError
+from curate.errors import Corrupt
 from curate.store._disk import remove
-from curate.store._packs import check_pack, read_image, write_pack
+from curate.store._packs import damaged_images, read_image, write_pack
 from curate.store._segments import Keys, Numbers, Segment, SegmentWriter, row_key, row_keys
 from curate.store._vectors import VectorSets
 from curate.types import EmbedderSpec, Vectors
@@ -349,7 +348,9 @@ def _verify_thumbs(sets: VectorSets, dataset: str | None, *, repair: bool) -> li
             (pack, dataset),
         )
         path = sets.thumbs / file
-        bad = _bad_thumbs(sets, file, size, rows)
+        with db.decoding():
+            wanted = [(row_key(str(r[5]), str(r[6])), (int(r[2]), int(r[3]), int(r[4]))) for r in rows]
+        bad = [(rows[n][0], rows[n][1]) for n in damaged_images(path, size, wanted)]
         if bad:
             lines.append(f"{path}: {len(bad):,} thumbnails are damaged; their rows are embedded again")
         if bad and repair:
@@ -360,18 +361,3 @@ def _verify_thumbs(sets: VectorSets, dataset: str | None, *, repair: bool) -> li
                     bad,
                 )
     return lines
-
-
-def _bad_thumbs(sets: VectorSets, file: str, size: int, rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
-    path, bad = sets.thumbs / file, []
-    for row, edition, start, length, crc, item_id, version in rows:
-        try:
-            read_image(path, row_key(str(item_id), str(version)), (start, length, crc))
-        except (StoreError, FileNotFoundError):
-            bad.append((row, edition))
-    if rows and not bad:
-        try:
-            check_pack(path, size)
-        except Corrupt:
-            bad = [(row[0], row[1]) for row in rows]
-    return bad
