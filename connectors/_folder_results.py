@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from curate.errors import ConnectorError
 from curate.types import FIELDS, Change, Scalar
@@ -65,16 +65,11 @@ def _owner(folder: Path) -> str | None:
 
 
 class Results:
-    """The results of one dataset.  folder: as `place` gives it; it is made at the first write."""
+    """The results of one dataset.  folder: as `place` gives it; it is made at the first write.  writing: a journal is begun."""
 
     def __init__(self, folder: Path, dataset: str) -> None:
         self.folder, self.dataset = folder, dataset
-        self._journal: IO[bytes] | None = None
-
-    @property
-    def writing(self) -> bool:
-        """Whether a journal is open."""
-        return self._journal is not None
+        self.writing = False
 
     def load(self) -> Values:
         """Every value: the parquet file with the journal replayed over it.  Raises ConnectorError for an unreadable file."""
@@ -89,13 +84,16 @@ class Results:
     def append(self, changes: Sequence[Change]) -> None:
         """Makes changes durable: one write and one fsync."""
         try:
-            if self._journal is None:
-                self.compact()
-                self._journal = self._opened()
-            lines = [json.dumps([c.item_id, c.field, c.after], ensure_ascii=False) for c in changes]
-            self._journal.write(("\n".join(lines) + "\n").encode())
-            self._journal.flush()
-            os.fsync(self._journal.fileno())
+            if not self.writing:
+                self.compact()  # A journal that a kill left may end in half a line.
+                self.folder.mkdir(parents=True, exist_ok=True)
+            lines = [] if self.writing else [json.dumps({"dataset": self.dataset})]
+            lines += [json.dumps([c.item_id, c.field, c.after], ensure_ascii=False) for c in changes]
+            with (self.folder / _JOURNAL).open("ab") as journal:
+                journal.write(("\n".join(lines) + "\n").encode())
+                journal.flush()
+                os.fsync(journal.fileno())
+            self.writing = True
         except OSError as err:
             raise ConnectorError(f"{self.folder}: the results cannot be written: {err.strerror or err}") from err
 
@@ -108,20 +106,12 @@ class Results:
         try:
             _replace(self.folder / _PARQUET, lambda tmp: _write_parquet(tmp, values, self.dataset))
             _replace(self.folder / _CSV, lambda tmp: _write_csv(tmp, values))
-            if self._journal is not None:
-                self._journal.close()
-                self._journal = None
+            self.writing = False
             journal.unlink()
             _sync_folder(self.folder)
         except OSError as err:
             raise ConnectorError(f"{self.folder}: the results cannot be written: {err.strerror or err}") from err
         return True
-
-    def _opened(self) -> IO[bytes]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        journal = (self.folder / _JOURNAL).open("ab")
-        journal.write((json.dumps({"dataset": self.dataset}) + "\n").encode())
-        return journal
 
     def _replayed(self) -> Iterable[tuple[str, str, Scalar]]:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from curate import media
-from curate.errors import ConnectorError, MediaError
+from curate.errors import ConnectorError, MediaError, Transient
 
 TEXT = {".txt"}
 IMAGES = set(".jpg .jpeg .jpe .jfif .png .webp .gif .tif .tiff .bmp .dib".split())
@@ -169,7 +169,7 @@ def path_of(uri: str) -> Path:
 
 
 def read_file(path: Path, *, max_bytes: int) -> bytes:
-    """The bytes of a regular file.  Raises MediaError: missing, unreadable, too_many_bytes."""
+    """The bytes of a regular file.  Raises MediaError: missing, unreadable, too_many_bytes; Transient for a failing disk."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -179,5 +179,7 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as err:
         raise MediaError("missing", f"{path} is gone") from err
-    except (OSError, ValueError) as err:
+    except (PermissionError, IsADirectoryError, NotADirectoryError, ValueError) as err:
         raise MediaError(UNREADABLE, f"{path}: {getattr(err, 'strerror', None) or err}") from err
+    except OSError as err:  # A disk or a network mount with trouble of its own.
+        raise Transient(f"{path}: {err.strerror or err}") from err

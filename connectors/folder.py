@@ -105,7 +105,9 @@ class FolderConnector:
         """
         path, span = path_of(item.uri), urlsplit(item.uri).fragment
         if span:
-            start, _, end = span.partition("-")
+            start, dash, end = span.partition("-")
+            if not (dash and start.isdecimal() and end.isdecimal()):
+                raise MediaError("missing", f"{item.uri} is no row of a table")
             data = read_text(path, int(start), int(end), text_field=self._text_field).encode("utf-8", "backslashreplace")
         else:
             data = read_file(path, max_bytes=self._max_bytes)
