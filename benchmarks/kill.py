@@ -83,7 +83,9 @@ def environment(counter: Path) -> dict[str, str]:
 
 
 def run(images: Path, store: Path, counter: Path) -> dict:
-    done = subprocess.run(command(images, store), env=environment(counter), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command(images, store), env=environment(counter), cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
     if done.returncode:
         raise SystemExit(f"sync failed with {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)
@@ -173,10 +175,14 @@ def main() -> int:
     args = parser.parse_args()
     found = kill_points(args.points, args.images, args.seed)
     for point in found:
-        print(f"killed after {point.after_s:5.2f} s: {point.committed:5d} committed, {point.computed_twice:3d} computed twice, "
-              f"{'same end state' if point.same else 'DIFFERENT END STATE'}")
+        print(
+            f"killed after {point.after_s:5.2f} s: {point.committed:5d} committed, {point.computed_twice:3d} computed twice, "
+            f"{'same end state' if point.same else 'DIFFERENT END STATE'}"
+        )
     worst = max(point.computed_twice for point in found)
-    print(f"{len(found)} kills, {sum(p.same for p in found)} same end states, at most {worst} computed twice (a batch is {BATCH})")
+    print(
+        f"{len(found)} kills, {sum(p.same for p in found)} same end states, at most {worst} computed twice (a batch is {BATCH})"
+    )
     return 0 if all(p.same for p in found) and worst <= BATCH else 1
 
 

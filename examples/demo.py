@@ -88,8 +88,10 @@ def run(to: Path) -> int:
         building.rename(images)
         print(f"made {images} with {copies} copies among them", file=sys.stderr)
     return main(
-        ["sync", "--dataset", f"folder:{images}", "--model", "pixels", "--store", str(to / "store"), "--sample", "40"]
-        + ["--report", str(to / "report.html")]
+        [
+            *("sync", "--dataset", f"folder:{images}", "--model", "pixels", "--store", str(to / "store")),
+            *("--sample", "40", "--report", str(to / "report.html")),
+        ]
     )
 
 

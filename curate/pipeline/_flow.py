@@ -114,7 +114,7 @@ class Flow(Generic[In, Ready, Out]):
         self._halt = threading.Event()
         self._waiting: dict[int, _Slot[Ready]] = {}
         self._done: dict[int, Out] = {}
-        self._made = self._claimed = 0
+        self._made = self._claimed = self._returned = 0
         self._unfinished: set[int] = set()
         self._feeding, self._working = 1, len(finish)
         self._held_bytes = self._held_rows = 0
@@ -153,6 +153,10 @@ class Flow(Generic[In, Ready, Out]):
                 break
             number = found[0] + 1
             yield found[1]
+            # The caller is back: it has committed the batch.
+            with self._lock:
+                self._returned += 1
+                self._lock.notify_all()
         error = self._error or interrupt
         if error is not None:
             raise error
@@ -293,12 +297,15 @@ class Flow(Generic[In, Ready, Out]):
                 self._lock.notify_all()
 
     def _claim(self) -> _Slot[Ready] | None:
-        """The next complete batch that nobody works on, once the caller is not too far behind; None at the end."""
+        """The next complete batch that nobody works on; None at the end.
+
+        A device starts it only when its last one is committed, so that a kill costs at most one batch a device.
+        """
 
         def ready() -> bool:
             if self._claimed >= self._made:
                 return not self._feeding
-            return self._waiting[self._claimed].full.is_set() and len(self._done) <= len(self._finish)
+            return self._waiting[self._claimed].full.is_set() and self._claimed - self._returned < len(self._finish)
 
         with self._lock:
             if not self._wait_until(ready) or self._claimed >= self._made:
