@@ -103,8 +103,11 @@ class SegmentWriter:
 
     def __enter__(self) -> SegmentWriter:
         self._file.__enter__()
-        blocks = -(-len(self._keys) // self._block)
-        self._file.append(self._head([0] * blocks))
+        try:
+            self._file.append(self._head([0] * -(-len(self._keys) // self._block)))
+        except BaseException:
+            self._file.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
