@@ -228,7 +228,7 @@ class EmbeddingStore:
             return
         count = 0
         for wait in (*COUNT_WAITS, None):
-            count = self.platform.call("counting the vectors", lambda _c: embedding.get_imported_vector_count())
+            count = self.count(embedding)
             if count >= len(pushed) or wait is None:
                 break
             time.sleep(wait)
@@ -248,13 +248,23 @@ class EmbeddingStore:
                 "(and some minutes after an import)"
             )
 
-    def delete(self, name: str) -> Any:
-        """Deletes a custom embedding with its vectors.  Raises NotFound, ConfigError for Labelbox's own."""
+    def count(self, embedding: Any) -> int:
+        """How many vectors Labelbox counts in an embedding."""
+        counted: int = self.platform.call("counting the vectors", lambda _c: embedding.get_imported_vector_count())
+        return counted
+
+    def find(self, name: str) -> Any:
+        """A custom embedding by name or id.  Raises NotFound, ConfigError for Labelbox's own."""
         found = next((e for e in self.all() if name in (e.name, e.id)), None)
         if found is None:
             raise NotFound(f"the workspace has no embedding {name!r}; see: curate embeddings list")
         if not found.custom:
             raise ConfigError(f"{found.name!r} is Labelbox's own embedding and cannot be deleted")
+        return found
+
+    def delete(self, name: str) -> None:
+        """Deletes a custom embedding with its vectors, by name or id; raises as `find`."""
+        found = self.find(name)
 
         def delete(client: Any) -> None:
             if any(e.id == found.id for e in client.get_embeddings()):
@@ -267,7 +277,6 @@ class EmbeddingStore:
                 raise
         self._found.pop(found.name, None)
         self.journal.forget()
-        return found
 
 
 def vector_of(line: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) -> Vectors | None:

@@ -181,6 +181,9 @@ class LabelboxConnector:
         """
         if spec is not None and not spec.name.startswith(PLATFORM):
             self.embeddings.check(spec, self._embedding(spec))
+        for option in ("batch_project", "queue_project"):
+            if self.platform.options.get(option):
+                Address("project", self.platform.options[option]).look(self.platform)
         return self.metadata.fit(fields, create=create)
 
     def push_fields(self, dataset_id: str, changes: Sequence[Change]) -> Applied:

@@ -109,6 +109,7 @@ class Session:
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
         self._connectors: dict[str, Connector] = {}
+        self.projects: dict[str, Any] = {}
 
     # printing
 
@@ -167,6 +168,12 @@ class Session:
                 options["endpoint"] = self.flags["endpoint"]
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
+            if self.projects:
+                if not hasattr(registry.load(registry.CONNECTORS, name), "plan_extras"):
+                    raise ConfigError(
+                        f"{name} has no labeling projects; --batch and --deprioritize-duplicates are for labelbox"
+                    )
+                options.update(self.projects)
             settings = ConnectorSettings(
                 options=options,
                 results=self.store_path / "results",
@@ -174,6 +181,7 @@ class Session:
                 offline=bool(self["offline"]),
                 yes=bool(self.flags.get("yes")),
                 notify=self.say,
+                ask=self.terminal.ask,
             )
             self._connectors[name] = registry.load(registry.CONNECTORS, name)(settings)
         return self._connectors[name]
@@ -240,6 +248,24 @@ class Session:
             options=dict(self.config.models.get(name, {})),
             max_pixels=self["max_pixels"],
         )
+
+    def model_of(self, connector: Connector, target: Target) -> Embedder:
+        """The model of --model, or the vectors that the platform itself holds ("platform:NAME").
+
+        Without --model, names of the latter are shown first: they cost no download and no compute.
+        """
+        from curate.pipeline.platform import HELD, HeldVectors
+        from curate.protocols import HoldsVectors
+
+        name = str(self["model"])
+        if name.startswith(HELD):
+            return HeldVectors.of(connector, target.dataset_id, name)
+        if not self.is_set("model") and isinstance(connector, HoldsVectors):
+            for held in connector.models(target.dataset_id):
+                self.say(
+                    f"{target.address} carries vectors already: --model {held!r} takes them, with no download and no compute"
+                )
+        return self.embedder
 
     def stored_spec(self, store: Store, target: Target) -> EmbedderSpec:
         """The stored vectors that --model means; without --model the only set there is.

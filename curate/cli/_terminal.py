@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,15 @@ class Terminal:
     def warn(self, line: str) -> None:
         """One line that -q shows too."""
         self._line(line, style="yellow")
+
+    def ask(self, question: str) -> bool:
+        """A question with yes or no; False where nobody sits at a terminal."""
+        import click
+
+        if not sys.stdin.isatty() or not self.console.is_terminal:
+            return False
+        self.end_progress()
+        return click.confirm(_printable(question), err=True)
 
     def show(self, *renderables: Any) -> None:
         """Tables and texts of rich."""

@@ -14,14 +14,23 @@ from curate.cli._session import Session, verb
 @verb("dataset", "network", "model")
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
-def command(session: Session, to: str, no_vectors: bool) -> int:
+@click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option(
+    "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
+)
+def command(session: Session, to: str, no_vectors: bool, batch_project: str, priority: int | None, queue_project: str) -> int:
     """Compare what was found with what the platform shows now; write plan.json; push nothing."""
     from rich.table import Table
 
     from curate import registry
     from curate.pipeline.plan import make_plan, plan_to_json
+    from curate.pipeline.platform import fitting, project_extras, pushable, shown_extras
     from curate.pipeline.pull import pull
+    from curate.protocols import Prepares
 
+    projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
+    session.projects = {key: value for key, value in projects.items() if value}
     target = session.target
     connector = session.connector(target.connector)
     connector.check(target.dataset_id)
@@ -33,13 +42,16 @@ def command(session: Session, to: str, no_vectors: bool) -> int:
         owned = frozenset[str]().union(
             *(f.values for f in findings.values()), *(_owns(name) for name in findings if name in known)
         )
+        sent = pushable(connector, spec, vectors=not no_vectors and bool(session["vectors"]))
         plan = make_plan(
             store,
             target.key,
             findings=findings.values(),
             owned=owned,
             spec=spec,
-            target=connector.name if connector.takes_vectors and not no_vectors and session["vectors"] else None,
+            target=connector.name if sent is not None else None,
+            fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
+            extras=project_extras(connector, findings),
         )
         run = store.new_run(target.key, "plan")
         path = run.path / "plan.json"
@@ -61,8 +73,16 @@ def command(session: Session, to: str, no_vectors: bool) -> int:
         "path": str(path),
         "plan": {"changes": len(plan.changes), "vectors": len(plan.vectors)},
         "fields": dict(sorted(fields.items())),
+        "projects": shown_extras(plan),
     }
-    session.emit(document, table, f"{len(plan.vectors):,} vectors", f"push it with: curate apply {path}")
+    lines = [f"{len(plan.vectors):,} vectors", *shown_extras(plan)]
+    if isinstance(connector, Prepares):
+        document["cost"] = cost = connector.estimate(plan)
+        lines.append(
+            f"{cost['requests']:,} requests, {cost['minutes']:g} minutes at the {cost['requests_per_minute']:,} a minute "
+            f"of plan {cost['plan']!r}"
+        )
+    session.emit(document, table, *lines, f"push it with: curate apply {path}")
     return 0
 
 

@@ -27,6 +27,11 @@ SHOWN_FAILURES = 10
 @click.option("--ops", default="", metavar="A,B", help="Run these ops instead of the configured ones.")
 @click.option("--no-vectors", is_flag=True, help="Push fields only, no vectors.")
 @click.option("--report", "report_to", default="", metavar="FILE.html", help="Also write the report.")
+@click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option(
+    "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
+)
 @click.option("--all", "every", is_flag=True, help="Every dataset of curate.toml, one after the other.")
 def command(
     session: Session,
@@ -36,6 +41,9 @@ def command(
     ops: str,
     no_vectors: bool,
     report_to: str,
+    batch_project: str,
+    priority: int | None,
+    queue_project: str,
     every: bool,
 ) -> int:
     r"""Pull the rows, compute the vectors that are missing, judge, and push what changed.
@@ -46,7 +54,12 @@ def command(
     """
     options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
     names = [name.strip() for name in ops.split(",") if name.strip()]
+    if priority is not None and not batch_project:
+        raise click.UsageError("--priority is the priority of a batch; say --batch PROJECT too")
+    projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
     sessions = _each(session) if every else [session]
+    for one in sessions:
+        one.projects = {key: value for key, value in projects.items() if value}
     codes, documents = [], []
     for one in sessions:
         document, code = _run(one, names, options, report_to)
@@ -83,7 +96,8 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
         embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]},
     )
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
-        result = sync(store, session.connector(target.connector), session.embedder, job, reporter=session.terminal, stop=stop)
+        connector = session.connector(target.connector)
+        result = sync(store, connector, session.model_of(connector, target), job, reporter=session.terminal, stop=stop)
         document = result.as_dict()
         (result.run.path / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
         if report_to:

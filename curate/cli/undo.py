@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from curate.cli._session import Session, verb
+
+if TYPE_CHECKING:
+    from curate.protocols import Connector
 
 
 @click.command()
 @verb("network", "push")
 @click.argument("run_id")
-def command(session: Session, run_id: str) -> int:
+@click.option("--remove-created", is_flag=True, help="Also delete the fields and embeddings that curate created there.")
+def command(session: Session, run_id: str, remove_created: bool) -> int:
     """Restore what was there before a run; values that somebody edited since are kept and listed."""
     from curate.cli._stored import connected
     from curate.pipeline.plan import read_plan
@@ -28,12 +34,30 @@ def command(session: Session, run_id: str) -> int:
             return 0
         done = undo(store, connector, dataset_id, plan, run_id=run_id, reporter=session.terminal)
         store.finish_run(run_id, "undone", {"restored": done.restored, "conflicts": len(done.conflicts)})
+        removed = _created(session, connector, remove_created)
     conflicts = [{"id": c.item_id, "field": c.field, "ours": c.after, "now": now} for c, now in done.conflicts]
     session.emit(
-        {"run_id": run_id, "restored": done.restored, "conflicts": conflicts},
+        {"run_id": run_id, "restored": done.restored, "conflicts": conflicts, "removed": removed},
         f"{done.restored:,} values restored, {len(conflicts):,} kept because somebody changed them since",
     )
     if not session.as_json:
         for conflict in conflicts[:10]:
             session.warn(f"kept: {conflict['id']} {conflict['field']}: {conflict['now']!r} (we had set {conflict['ours']!r})")
     return 0
+
+
+def _created(session: Session, connector: Connector, remove: bool) -> dict[str, list[str]]:
+    """Deletes what `curate` created on the platform, when asked to or when the user says yes; else says how to."""
+    from curate.protocols import HasProjects
+
+    if not isinstance(connector, HasProjects):
+        return {}
+    made = {kind: list(names) for kind, names in connector.made().items() if names}
+    if not made:
+        return {}
+    shown = "; ".join(f"{kind} {', '.join(names)}" for kind, names in made.items())
+    if remove or session.terminal.ask(f"curate created {shown}. Delete them in the whole workspace, with all their values?"):
+        connector.remove_made()
+        return made
+    session.say(f"kept, in the whole workspace: {shown}. Delete them, with all their values: curate undo RUN --remove-created")
+    return {}

@@ -12,6 +12,7 @@ from typing import TypeVar
 from curate.errors import StalePlan, Transient
 from curate.pipeline import Reporter, Silent
 from curate.pipeline.plan import check_fresh, rounded
+from curate.pipeline.platform import push_extras, undo_extras
 from curate.protocols import Connector
 from curate.store import Store
 from curate.types import Applied, Change, Plan, Scalar, in_chunks
@@ -32,7 +33,7 @@ def push(
     reporter = reporter or Silent()
     todo = check_fresh(store, plan)
     applied = Applied()
-    for chunk in in_chunks(todo, CHUNK):
+    for chunk in in_chunks(todo, int(getattr(connector, "changes_per_push", CHUNK))):
         answer = _retried(partial(connector.push_fields, dataset_id, chunk), reporter)
         applied += answer
         refused = {(r.item_id, r.field) for r in answer.rejected}
@@ -43,6 +44,7 @@ def push(
         reporter.progress("push", applied.accepted + len(applied.rejected), len(todo))
     if plan.vectors and plan.spec is not None:
         applied += _push_vectors(store, connector, dataset_id, plan, reporter)
+    applied += push_extras(connector, dataset_id, plan)
     flush = getattr(connector, "flush", None)
     if flush is not None and (todo or plan.vectors):
         flush(dataset_id)
@@ -111,4 +113,5 @@ def undo(
         applied = push(store, connector, dataset_id, inverse, reporter=reporter)
     except StalePlan as err:  # the store was pulled just before; only a concurrent edit gets here
         raise StalePlan(f"{err} (while undoing; nothing more was written)") from err
-    return Undone(applied, len(back) - len(applied.rejected), tuple(conflicts))
+    restored = len(back) - len(applied.rejected) + undo_extras(connector, dataset_id, plan)
+    return Undone(applied, restored, tuple(conflicts))

@@ -13,6 +13,7 @@ from curate.pipeline import Reporter, Silent
 from curate.pipeline.embed import embed_shard
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
+from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable
 from curate.pipeline.pull import Pulled, pull
 from curate.pipeline.push import push
 from curate.protocols import Connector, CurationOp, Embedder
@@ -143,7 +144,11 @@ def embed_missing(
         reporter.say(f"corrupt, dropped and computed again: {line}")
     todo = store.missing(dataset, spec, retry_failed=retry_failed)
     done = 0
-    for batch in embed_shard(todo, embedder, connector.read, stop=stop, **options):
+    if isinstance(embedder, HeldVectors):
+        batches = embedder.batches(todo, stop=stop)
+    else:
+        batches = embed_shard(todo, embedder, connector.read, stop=stop, **options)
+    for batch in batches:
         store.append(dataset, spec, batch)
         done += len(batch.ids) + len(batch.failures)
         reporter.progress("embed", done, len(todo))
@@ -174,6 +179,9 @@ def sync(
     seconds: dict[str, float] = {}
     with _timed(seconds, "check"):
         connector.check(job.dataset_id)
+        owned = frozenset[str]().union(*(op.owns for op in job.ops))
+        sent = pushable(connector, embedder.spec, vectors=job.vectors)
+        fields = fitting(connector, job.dataset_id, spec=sent, fields=owned, create=not job.dry_run)
     run = store.new_run(job.dataset, "sync")
     with _timed(seconds, "pull"):
         pulled = pull(store, connector, job.dataset, job.dataset_id, reporter=reporter)
@@ -200,14 +208,15 @@ def sync(
                 reporter=reporter,
             )
     with _timed(seconds, "plan"):
-        owned = frozenset[str]().union(*(op.owns for op in job.ops)) if findings else frozenset[str]()
         plan = make_plan(
             store,
             job.dataset,
             findings=findings.values(),
-            owned=owned,
+            owned=owned if findings else (),
             spec=embedder.spec,
-            target=connector.name if job.vectors and connector.takes_vectors else None,
+            target=connector.name if sent is not None else None,
+            fields=fields,
+            extras=project_extras(connector, findings),
         )
         (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
     pushed = None

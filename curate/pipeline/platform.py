@@ -1,0 +1,141 @@
+"""What a platform may offer beyond rows, fields and vectors: limits, vectors of its own, labeling projects.
+
+A connector offers any of the protocols `Prepares`, `HoldsVectors` and `HasProjects`; one that offers none is served by the
+same calls, which then do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.errors import ConfigError, EmbedderError
+from curate.geometry import norms
+from curate.protocols import Connector, HasProjects, HoldsVectors, Prepares
+from curate.types import Applied, Batch, EmbedderSpec, Facts, Failure, Findings, Item, Plan, Vectors
+
+HELD = "platform:"
+"""Models of this prefix are vectors that the platform holds."""
+BATCH = 1000
+
+
+@dataclass
+class HeldVectors:
+    """A model whose vectors come from the platform: nothing is downloaded but them, and nothing computed."""
+
+    source: HoldsVectors
+    dataset_id: str
+    spec: EmbedderSpec
+
+    @classmethod
+    def of(cls, connector: Connector, dataset_id: str, name: str) -> HeldVectors:
+        """The vectors of "platform:NAME".  Raises ConfigError where the platform holds none, NotFound for an unknown name."""
+        if not isinstance(connector, HoldsVectors):
+            raise ConfigError(
+                f"{connector.name} holds no vectors of its own, so there is no model {name!r}; try --model pixels"
+            )
+        return cls(connector, dataset_id, connector.model_spec(name))
+
+    def prepare(self, data: bytes) -> Any:
+        """Refuses: what made these vectors is not here."""
+        raise EmbedderError(f"{self.spec.name} only has the vectors of rows that the platform made; it embeds nothing new")
+
+    def embed(self, batch: Sequence[Any]) -> Vectors:
+        """Refuses, as `prepare` does."""
+        return self.prepare(b"")  # type: ignore[no-any-return]
+
+    def batches(self, todo: Sequence[Item], *, stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
+        """Vectors of the rows in `todo`, a batch at a time, until `stop` says True.
+
+        A row without one is a failure, tried again in the next run.
+        """
+        if not todo:
+            return
+        left = {item.id: item for item in todo}
+        ids: list[str] = []
+        rows: list[Vectors] = []
+        for item_id, vector in self.source.model_vectors(self.dataset_id, self.spec, set(left)):
+            if item_id in left and self._usable(vector):
+                ids.append(item_id)
+                rows.append(vector)
+                if len(ids) == BATCH:
+                    yield self._batch([left.pop(i) for i in ids], rows)
+                    ids, rows = [], []
+                    if stop():
+                        return
+        if ids:
+            yield self._batch([left.pop(i) for i in ids], rows)
+        gone = [Failure(i.id, i.version, "no_platform_vector", self.spec.name, retry=True) for i in left.values()]
+        if gone:
+            yield Batch((), (), np.empty((0, self.spec.dim), np.float32), (), (), gone)
+
+    def _usable(self, vector: Vectors) -> bool:
+        fine = vector.shape == (self.spec.dim,) and bool(np.isfinite(vector).all())
+        return fine and (self.spec.geometry != "cosine" or bool(norms(vector[None])[0] > 0))
+
+    @staticmethod
+    def _batch(items: Sequence[Item], rows: Sequence[Vectors]) -> Batch:
+        nothing = (None,) * len(items)
+        return Batch([i.id for i in items], [i.version for i in items], np.stack(rows), (Facts(),) * len(items), nothing)
+
+
+def pushable(connector: Connector, spec: EmbedderSpec, *, vectors: bool) -> EmbedderSpec | None:
+    """The spec whose vectors would be pushed: None when none are wanted, taken, or they came from the platform itself."""
+    return spec if vectors and connector.takes_vectors and not spec.name.startswith(HELD) else None
+
+
+def fitting(
+    connector: Connector, dataset_id: str, *, spec: EmbedderSpec | None, fields: Collection[str], create: bool
+) -> Collection[str] | None:
+    """The fields that the platform has a place for, None for all; checks before any compute that the vectors have one too."""
+    if not isinstance(connector, Prepares):
+        return None
+    return connector.prepare(dataset_id, spec=spec, fields=fields, create=create)
+
+
+def project_extras(connector: Connector, findings: Mapping[str, Findings]) -> dict[str, Any]:
+    """What the plan does in labeling projects, by connector name: {} for nothing."""
+    if not isinstance(connector, HasProjects):
+        return {}
+    chosen = findings["sample"].values.get("sample", {}) if "sample" in findings else {}
+    sample = (
+        {"name": findings["sample"].summary.get("name"), "ids": sorted(i for i, v in chosen.items() if v)} if chosen else None
+    )
+    duplicate = findings["duplicates"].values.get("duplicate", {}) if "duplicates" in findings else {}
+    copies = sorted(i for i, value in duplicate.items() if str(value).startswith("copy-of/"))
+    extras = connector.plan_extras(sample, copies)
+    return {connector.name: dict(extras)} if extras else {}
+
+
+def push_extras(connector: Connector, dataset_id: str, plan: Plan) -> Applied:
+    """Does what the plan says about projects.  Raises ConfigError when the connector has none."""
+    extras = plan.extras.get(connector.name)
+    if not extras:
+        return Applied()
+    if not isinstance(connector, HasProjects):
+        raise ConfigError(f"{connector.name} has no projects, and the plan says what to do in one")
+    return connector.push_extras(dataset_id, extras)
+
+
+def undo_extras(connector: Connector, dataset_id: str, plan: Plan) -> int:
+    """Takes it back; returns how many things."""
+    extras = plan.extras.get(connector.name)
+    return connector.undo_extras(dataset_id, extras) if extras and isinstance(connector, HasProjects) else 0
+
+
+def shown_extras(plan: Plan) -> list[str]:
+    """One line for people about each thing that the plan does in projects."""
+    lines = []
+    for extras in plan.extras.values():
+        for batch in extras.get("batches") or ():
+            rows = f"{len(batch['rows']):,} rows to project {batch['project']}, priority {batch['priority']}"
+            lines.append(f"batch {batch['name']!r}: {rows}")
+        change = extras.get("priority")
+        if change:
+            lines.append(
+                f"priority {change['after']} for {len(change['before']):,} copies that wait in project {change['project']}"
+            )
+    return lines
