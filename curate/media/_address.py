@@ -15,10 +15,9 @@ from curate.errors import MediaError, Transient
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Public by number, but answered by the machine's own cloud (Azure's host agent).
-_CLOUD_AGENTS = {ipaddress.ip_address("168.63.129.16")}
+# Public by number, but answered inside a cloud (the host agents of Azure and Oracle), or never a host's.
+_ALSO_BLOCKED = [ipaddress.ip_network(net) for net in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_COMPATIBLE = ipaddress.ip_network("::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +97,9 @@ def _literal(host: str) -> Address | None:
 
 def check_address(address: Address, host: str) -> None:
     """Raises MediaError("blocked_address") unless `address` is on the public internet.  host: for the message."""
-    if any(_is_blocked(one) for one in (address, *_embedded(address))):
-        raise MediaError(
-            "blocked_address", f"{host} is {address}, which is not a public address (--allow-host {host} permits it)"
-        )
+    if any(_is_blocked(one) for one in _reached(address)):
+        allow = f"--allow-host {host} permits it"
+        raise MediaError("blocked_address", f"{host} is {address}, which is not a public address ({allow})")
 
 
 def _is_blocked(address: Address) -> bool:
@@ -112,18 +110,20 @@ def _is_blocked(address: Address) -> bool:
         or address.is_unspecified
         or address.is_link_local
         or (address.version == 6 and address.is_site_local)
-        or address in _CLOUD_AGENTS
+        or any(address in network for network in _ALSO_BLOCKED)
     )
 
 
-def _embedded(address: Address) -> Sequence[Address]:
-    """IPv4 addresses that an IPv6 one is routed on to: mapped, compatible, NAT64, 6to4, Teredo."""
+def _reached(address: Address) -> Sequence[Address]:
+    """The addresses that a packet to `address` may end at: itself, or the IPv4 ones that it is routed on to."""
     if address.version == 4:
-        return ()
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in _NAT64 or address in _COMPATIBLE:
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [one for one in inner if one is not None]
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    if address in _NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    tunnels = [address.sixtofour, *(address.teredo or ())]
+    return [address, *(one for one in tunnels if one is not None)]
 
 
 def resolve(host: str, port: int, *, allowed: bool) -> list[str]:
