@@ -10,12 +10,13 @@ apostrophe.  The parquet file holds every value as it is, and is the one that is
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,8 @@ def _owner(folder: Path) -> str | None:
         return None
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(folder / _PARQUET):
         found = (pq.read_schema(folder / _PARQUET).metadata or {}).get(b"curate.dataset")
-    except (OSError, ValueError):
-        return ""
     return os.fsdecode(found) if found else ""
 
 
@@ -141,13 +140,10 @@ def _ids(values: Mapping[str, Mapping[str, Scalar]]) -> list[str]:
 def _read_parquet(path: Path) -> Values:
     if not path.is_file():
         return {}
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _reading(path):
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as err:
-        raise ConnectorError(f"{path} cannot be read ({err}); remove it, and the next sync writes it again") from err
     ids, values = table.column("id").to_pylist(), {}
     for field in table.schema:
         if field.name != "id":
@@ -155,6 +151,16 @@ def _read_parquet(path: Path) -> Values:
             as_json = (field.metadata or {}).get(b"curate") == b"json"
             values[field.name] = {i: json.loads(v) if as_json else v for i, v in zip(ids, column, strict=True) if v is not None}
     return values
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as err:
+        raise ConnectorError(f"{path} cannot be read ({err}); remove it, and the next sync writes it again") from err
 
 
 def _write_parquet(path: Path, values: Values, dataset: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -181,5 +182,8 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         raise MediaError("missing", f"{path} is gone") from err
     except (PermissionError, IsADirectoryError, NotADirectoryError, ValueError) as err:
         raise MediaError(UNREADABLE, f"{path}: {getattr(err, 'strerror', None) or err}") from err
-    except OSError as err:  # A disk or a network mount with trouble of its own.
+    except OSError as err:
+        if err.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise MediaError(UNREADABLE, f"{path}: {err.strerror}") from err
+        # A disk or a network mount with trouble of its own.
         raise Transient(f"{path}: {err.strerror or err}") from err
