@@ -82,7 +82,7 @@ class Routes:
 
     def kept(self, tau: float) -> npt.NDArray[np.intp]:
         """How many steps have at least the probability tau: (rows,)."""
-        return np.asarray((self.probabilities >= tau).sum(axis=1))
+        return np.asarray(((self.probabilities >= tau) & (self.tags >= 0)).sum(axis=1))
 
     def ends(self, facet: Facet, tau: float) -> Numbers:
         """The last tag of every row that has at least the probability tau; -1 where no tag that says anything has."""
