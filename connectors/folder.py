@@ -50,6 +50,7 @@ class FolderConnector:
         self._results: dict[str, Results] = {}
         self._listed: dict[str, set[str]] = {}
         self._walked: dict[str, set[str]] = {}
+        self._theirs: dict[str, set[str]] = {}
 
     def canonical(self, dataset_id: str) -> str:
         """The one spelling of a dataset: its absolute path, links resolved."""
@@ -180,9 +181,11 @@ class FolderConnector:
         return labels(beside if beside.exists() else Path(self._labels).expanduser())
 
     def _user_fields(self, dataset_id: str) -> set[str]:
-        root = self._existing(dataset_id)
-        named = {name for fields in self._label_fields(root).values() for name in fields}
-        return named | ({"label"} if self._labels == "folder" else set())
+        key = self.canonical(dataset_id)
+        if key not in self._theirs:
+            fields = self._label_fields(self._existing(dataset_id)).values()
+            self._theirs[key] = {name for one in fields for name in one} | ({"label"} if self._labels == "folder" else set())
+        return self._theirs[key]
 
     def _ids(self, dataset_id: str) -> set[str]:
         key = self.canonical(dataset_id)

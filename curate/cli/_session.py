@@ -55,6 +55,7 @@ _GROUPS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
         _option("--allow-host", "allow_hosts", multiple=True, metavar="H", help="A private host that may be fetched from."),
         _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
         _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
+        _option("--text-field", metavar="COLUMN", help="The column with the text, for a CSV or JSON Lines file as dataset."),
     ),
     "model": (_option("--model", metavar="NAME", help="Model name, directory, hub id, module:Class or imported vectors."),),
     "compute": (
@@ -94,8 +95,8 @@ def verb(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 _SHARED = frozenset(
-    "store config as_json verbose quiet dataset connector offline allow_hosts endpoint media_root model layer device dtype "
-    "preprocess batch_size thumbs max_pixels tolerate_failed retry_failed seed dry_run yes".split()
+    "store config as_json verbose quiet dataset connector offline allow_hosts endpoint media_root text_field model layer "
+    "device dtype preprocess batch_size thumbs max_pixels tolerate_failed retry_failed seed dry_run yes".split()
 )
 
 
@@ -164,8 +165,7 @@ class Session:
 
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
-            if self.flags.get("endpoint"):
-                options["endpoint"] = self.flags["endpoint"]
+            options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
             if self.projects:
