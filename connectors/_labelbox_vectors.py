@@ -77,11 +77,21 @@ class EmbeddingStore:
         self._folder = folder
         self._pushed: dict[str, set[str]] = {}
         self._found: dict[str, Any] = {}
+        self._ids: dict[str, str] = {}
 
     def all(self) -> list[Any]:
         """Every embedding of the workspace, Labelbox's own too."""
         found: list[Any] = self.platform.call("listing the embeddings", lambda client: client.get_embeddings())
+        self._ids = {e.name: e.id for e in found}
         return found
+
+    def id_of(self, name: str) -> str:
+        """The id of an embedding as it was last listed; "" for one that is not there yet."""
+        if name in self._found:
+            return str(self._found[name].id)
+        if not self._ids:
+            self.all()
+        return self._ids.get(name, "")
 
     def check(self, spec: EmbedderSpec, name: str) -> None:
         """That vectors of `spec` have a place, before any are computed.

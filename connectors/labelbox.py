@@ -204,6 +204,10 @@ class LabelboxConnector:
         if self._last is not None:
             self.embeddings.verify(self._last, self._embedding(self._last))
 
+    def vector_target(self, spec: EmbedderSpec) -> str:
+        """Where vectors of `spec` are: an embedding that was deleted and made again is another place, and is filled again."""
+        return f"{self.name}:{self.embeddings.id_of(self._embedding(spec))}"
+
     def _embedding(self, spec: EmbedderSpec) -> str:
         return embedding_name(spec, self.platform.options.get("embedding", ""))
 

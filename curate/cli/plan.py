@@ -25,7 +25,7 @@ def command(session: Session, to: str, no_vectors: bool, batch_project: str, pri
 
     from curate import registry
     from curate.pipeline.plan import make_plan, plan_to_json
-    from curate.pipeline.platform import fitting, project_extras, pushable, shown_extras
+    from curate.pipeline.platform import fitting, project_extras, pushable, shown_extras, vector_target
     from curate.pipeline.pull import pull
     from curate.protocols import Prepares
 
@@ -49,7 +49,7 @@ def command(session: Session, to: str, no_vectors: bool, batch_project: str, pri
             findings=findings.values(),
             owned=owned,
             spec=spec,
-            target=connector.name if sent is not None else None,
+            target=vector_target(connector, sent) if sent is not None else None,
             fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
             extras=project_extras(connector, findings),
         )

@@ -87,6 +87,12 @@ def pushable(connector: Connector, spec: EmbedderSpec, *, vectors: bool) -> Embe
     return spec if vectors and connector.takes_vectors and not spec.name.startswith(HELD) else None
 
 
+def vector_target(connector: Connector, spec: EmbedderSpec) -> str:
+    """What the store files pushed vectors under; where a connector names their place, another place gets them again."""
+    named = getattr(connector, "vector_target", None)
+    return str(named(spec)) if named else connector.name
+
+
 def fitting(
     connector: Connector, dataset_id: str, *, spec: EmbedderSpec | None, fields: Collection[str], create: bool
 ) -> Collection[str] | None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from curate.errors import StalePlan, Transient
 from curate.pipeline import Reporter, Silent
 from curate.pipeline.plan import check_fresh, rounded
-from curate.pipeline.platform import push_extras, undo_extras
+from curate.pipeline.platform import push_extras, undo_extras, vector_target
 from curate.protocols import Connector
 from curate.store import Store
 from curate.types import Applied, Change, Plan, Scalar, in_chunks
@@ -54,14 +54,15 @@ def push(
 def _push_vectors(store: Store, connector: Connector, dataset_id: str, plan: Plan, reporter: Reporter) -> Applied:
     spec = plan.spec
     assert spec is not None
-    left = set(store.unpushed(plan.dataset_id, spec.fingerprint, connector.name))
+    left = set(store.unpushed(plan.dataset_id, spec.fingerprint, vector_target(connector, spec)))
     ids = [i for i in plan.vectors if i in left]
     applied = Applied()
     for chunk in in_chunks(ids, CHUNK):
         rows = store.embeddings(plan.dataset_id, spec.fingerprint, ids=chunk)
         answer = _retried(partial(connector.push_vectors, dataset_id, spec, list(rows.ids), rows.vectors), reporter)
         refused = {r.item_id for r in answer.rejected}
-        store.mark_pushed(plan.dataset_id, spec.fingerprint, connector.name, [i for i in rows.ids if i not in refused])
+        target = vector_target(connector, spec)  # known by now: the first chunk makes the place
+        store.mark_pushed(plan.dataset_id, spec.fingerprint, target, [i for i in rows.ids if i not in refused])
         applied += answer
         reporter.progress("vectors", applied.accepted + len(applied.rejected), len(ids))
     return applied

@@ -13,7 +13,7 @@ from curate.pipeline import Reporter, Silent
 from curate.pipeline.embed import embed_shard
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
-from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable
+from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, vector_target
 from curate.pipeline.pull import Pulled, pull
 from curate.pipeline.push import push
 from curate.protocols import Connector, CurationOp, Embedder
@@ -214,7 +214,7 @@ def sync(
             findings=findings.values(),
             owned=owned if findings else (),
             spec=embedder.spec,
-            target=connector.name if sent is not None else None,
+            target=vector_target(connector, sent) if sent is not None else None,
             fields=fields,
             extras=project_extras(connector, findings),
         )
