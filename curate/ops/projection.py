@@ -94,10 +94,12 @@ def _tsne(rows: Array32, dims: int, seed: int) -> npt.NDArray[Any]:
 
     if rows.shape[1] > TSNE_INPUT_DIM:
         rows = np.asarray(_pca(rows, min(TSNE_INPUT_DIM, len(rows)), seed), dtype=np.float32)
+    # Scaled as scikit-learn scales a start of its own, which it cannot make of equal rows: they have no direction.
+    start = _pca(rows, dims, seed)
+    start = (1e-4 * start / (start[:, 0].std() or 1.0)).astype(np.float32)
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    return np.asarray(
-        TSNE(dims, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(rows)
-    )
+    reducer = TSNE(dims, perplexity=perplexity, init=start, learning_rate="auto", random_state=seed)
+    return np.asarray(reducer.fit_transform(rows))
 
 
 def _umap(rows: Array32, dims: int, seed: int) -> npt.NDArray[Any]:
