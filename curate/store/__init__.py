@@ -11,9 +11,10 @@ of a crash, a committed batch is whole, and what the catalog does not name is re
 writing.
 """
 
+from curate.store._exchange import export_vectors, read_vectors
 from curate.store._results import Run
 from curate.store._rows import Listing, RowCounts
 from curate.store._store import Store
 from curate.store._vectors import StoredSpec
 
-__all__ = ["Listing", "RowCounts", "Run", "Store", "StoredSpec"]
+__all__ = ["Listing", "RowCounts", "Run", "Store", "StoredSpec", "export_vectors", "read_vectors"]

@@ -185,7 +185,7 @@ class VectorSets:
         try:
             for at in range(0, len(ids), IMPORT_ROWS):
                 some = ids[at : at + IMPORT_ROWS]
-                rows = check_vectors(spec, some, vectors[at : at + IMPORT_ROWS])
+                rows = check_vectors(spec, some, vectors[at : at + IMPORT_ROWS], first=at)
                 targets = [self._target(known, i, known[i][2]) for i in some]
                 used, codes = self._encode(dataset, spec, rows, codec)
                 keys = row_keys([t.item_id for t in targets], [t.version for t in targets])
@@ -372,20 +372,23 @@ class VectorSets:
         raise AssertionError
 
 
-def check_vectors(spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Vectors:
-    """`vectors` as (n, dim) float32.  Raises EmbedderError for a wrong shape, NaN, infinities, and zero rows in cosine."""
+def check_vectors(spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors, *, first: int = 0) -> Vectors:
+    """`vectors` as (n, dim) float32.  Raises EmbedderError for a wrong shape, NaN, infinities, and zero rows in cosine.
+
+    first: number of the first row, for messages.
+    """
     x = np.asarray(vectors)
     if x.ndim != 2 or x.shape != (len(ids), spec.dim):
         raise EmbedderError(f"{spec.name} gives {spec.dim} numbers a row; got an array of shape {x.shape} for {len(ids)} rows")
     x = np.asarray(x, np.float32)
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if bad.size:
-        raise EmbedderError(f"the vector of {ids[int(bad[0])]!r} (row {int(bad[0])}) has NaN or infinite values")
+        raise EmbedderError(f"the vector of {ids[int(bad[0])]!r} (row {first + int(bad[0])}) has NaN or infinite values")
     if not spec.space.zero_ok:
         zero = np.flatnonzero(norms(x) == 0)
         if zero.size:
             raise EmbedderError(
-                f"the vector of {ids[int(zero[0])]!r} (row {int(zero[0])}) is zero: cosine distance is undefined for it"
+                f"the vector of {ids[int(zero[0])]!r} (row {first + int(zero[0])}) is zero: cosine distance is undefined for it"
             )
     return x
 
