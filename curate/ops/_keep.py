@@ -62,7 +62,8 @@ def sharpness(pixels: Pixels | None) -> float:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     scale = 160 / max(grey.shape)
     if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(side * scale)) for side in grey.shape)  # a strip of 1 px keeps its pixel
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     return round(4 * float(np.log2(1 + cv2.Laplacian(grey, cv2.CV_32F).var()))) / 4
 
 
