@@ -58,7 +58,7 @@ def _options(session: Session, name: str, sample: str, taxonomy: str, precision:
         options.setdefault("precision", session["precision"])
     if name == "sample":
         if sample in session.config.samples:
-            options = {**options, **session.config.samples[sample], "name": sample}
+            options = {**options, **session.config.samples[sample], "called": sample}
         elif sample:
             options["budget"] = sample
         if "budget" not in options:

@@ -89,19 +89,20 @@ class Sample:
     """A selection of rows, by `method`.
 
     method: a key of `METHODS`; those by field take it as "balanced split" or in `by`.  budget: rows, or "P%" of the rows
-    that can be chosen.  name: the value that the field `sample` gets.  given: rows one has already ("labeled", "FIELD" or
+    that can be chosen.  called: the value that the field `sample` gets.  given: rows one has already ("labeled", "FIELD" or
     "FIELD=VALUE"): never chosen, and no more of what they have.  like: (m, d) vectors to sample toward: only the `reach` x
-    budget rows nearest to one of them can be chosen.  steady: rows chosen under this name in the last run stay chosen.
+    budget rows nearest to one of them can be chosen.  steady: rows called so in the last run stay chosen.
     """
 
     method: str = "cluster"
     budget: int | str = "10%"
-    name: str = "sample"
+    called: str = "sample"
     by: str = ""
     given: str = ""
     like: Vectors | None = field(default=None, compare=False)
     reach: float = 5.0
     steady: bool = False
+    name: str = "sample"
 
     def __post_init__(self) -> None:
         method, _, by = self.method.strip().partition(" ")
@@ -115,8 +116,8 @@ class Sample:
             raise ConfigError(f'sample: method {method!r} needs a field: method = "{method} FIELD"')
         if method not in BY_FIELD and self.by:
             raise ConfigError(f"sample: method {method!r} takes no field; {self.by!r} would be ignored")
-        if not self.name.strip():
-            raise ConfigError("sample: the name is empty; it is the value that chosen rows get")
+        if not self.called.strip():
+            raise ConfigError("sample: the selection has an empty name; it is the value that chosen rows get")
         if not self.reach >= 1:
             raise ConfigError(f"sample: reach {self.reach!r} is impossible; 1 takes just the nearest rows, 5 leaves a choice")
         parse_budget(self.budget, 1)
@@ -140,22 +141,22 @@ class Sample:
         have = given | _mask(len(rows), chosen)
         more = self._choose(rows, pool & ~have, have & ~copies, asked - len(chosen), values, context.rng)
         chosen = np.concatenate([chosen, more]).astype(np.intp)
-        summary: dict[str, Any] = {"name": self.name, "method": self._label(), "rows": len(chosen), "left": int(left.sum())}
+        summary: dict[str, Any] = {"name": self.called, "method": self._label(), "rows": len(chosen), "left": int(left.sum())}
         summary |= {"copies_left_out": int(copies.sum()), "given": int(given.sum())} | toward
         if len(chosen) < asked:
             summary |= {"asked": asked, "note": f"{asked} rows asked; {len(chosen)} could be chosen"}
         cover = _compare(rows, chosen, given, ~copies, pool, context.rng)
         ids = [rows.ids[i] for i in chosen]
         evidence = {"ids": ids, "method": self._label(), "unit": rows.geometry.unit_name, "coverage": cover}
-        picked: dict[str, Scalar] = dict.fromkeys(ids, self.name)
-        return Findings("sample", {"sample": picked}, evidence, summary | {"coverage": cover})
+        picked: dict[str, Scalar] = dict.fromkeys(ids, self.called)
+        return Findings(self.name, {"sample": picked}, evidence, summary | {"coverage": cover})
 
     def _label(self) -> str:
         return f"{self.method} {self.by}".strip()
 
     def _steady(self, rows: Ordered, context: Context) -> Mask:
         before = rows.previous(context, "sample") if self.steady else [None] * len(rows)
-        return np.asarray([value == self.name for value in before], bool)
+        return np.asarray([value == self.called for value in before], bool)
 
     def _pool(self, rows: Ordered, left: Mask, asked: int) -> tuple[Mask, dict[str, Any]]:
         if self.like is None:

@@ -212,7 +212,7 @@ def test_steady_keeps_what_was_chosen_under_that_name():
     before = {"sample": ["sample" if i in first else None for i in data.ids]}
     grown = chosen(Sample(budget=12, steady=True), data, previous=before, seed=4)
     assert set(first) < set(grown) and len(grown) == 12
-    assert chosen(Sample(budget=12, steady=True, name="other"), data, previous=before, seed=4) == chosen(
+    assert chosen(Sample(budget=12, steady=True, called="other"), data, previous=before, seed=4) == chosen(
         Sample(budget=12), data, seed=4
     )
 
@@ -246,7 +246,7 @@ def test_impossible_settings_are_refused():
         {"method": "ordered"},
         {"method": "random x"},
         {"method": "ordered a", "by": "b"},
-        {"name": " "},
+        {"called": " "},
         {"reach": 0.5},
     ):
         with pytest.raises(ConfigError):
