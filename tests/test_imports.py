@@ -18,6 +18,7 @@ ARROWS = {
     "protocols": {"types"},
     "media": LOW,
     "codecs": LOW,
+    "fidelity": LOW | {"codecs"},
     "index": LOW,
     "taxonomy": {"errors"},
     "ops": LOW | {"index", "protocols", "taxonomy"},

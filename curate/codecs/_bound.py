@@ -51,7 +51,7 @@ class Bound:
     """Decoded minus true distance over a sample, by true distance.
 
     geometry: label of the geometry the distances are in.  true: (k,) ascending, the centre of each bin.
-    low, middle, high: (k,) smallest, median and largest difference in the bin, low and high widened by 1.25.
+    low, high: (k,) smallest and largest difference in the bin, widened by 1.25.  middle: the median one towards other rows.
     """
 
     geometry: str
@@ -103,22 +103,26 @@ def measure_bound(
     reach = norms(there)
     reach[reach == 0] = np.maximum(norms(here), 1e-6)[reach == 0]
     noise *= (reach / norms(noise))[:, None]
-    steps = np.where((np.arange(PAIRS) % 2 == 0)[:, None], there, noise)
+    is_row = np.arange(PAIRS) % 2 == 0
+    steps = np.where(is_row[:, None], there, noise)
     left = np.asarray(here, np.float32)
     decoded_left = round_trip(left)
-    true, gap = [], []
+    true, gap, towards = [], [], []
     for part in np.geomspace(2**-9, 1.0, 19):
         right = np.asarray(here + part * steps, np.float32)
         decoded = round_trip(right)
         ok = np.ones(PAIRS, bool) if geometry.zero_ok else (norms(right) > 0) & (norms(decoded) > 0) & (norms(decoded_left) > 0)
         d = geometry.distance(left[ok], right[ok])
         true.append(d)
+        towards.append(is_row[ok])
         gap.append(geometry.distance(decoded_left[ok], decoded[ok]) - d)
     d, difference = np.concatenate(true), np.concatenate(gap)
     order = np.argsort(d, kind="stable")
-    bins = [(d[part], difference[part]) for part in np.array_split(order, BINS) if len(part)]
-    low = [min(float(e.min()), 0.0) * WIDEN for _, e in bins]
-    high = [max(float(e.max()), 0.0) * WIDEN for _, e in bins]
-    centre = [float(np.median(t)) for t, _ in bins]
-    middle = [float(np.median(e)) for _, e in bins]
+    real = np.concatenate(towards)[order]
+    pieces = [part for part in np.array_split(np.arange(len(order)), BINS) if len(part)]
+    bins = [(d[order[part]], difference[order[part]], real[part]) for part in pieces]
+    low = [min(float(e.min()), 0.0) * WIDEN for _, e, _ in bins]
+    high = [max(float(e.max()), 0.0) * WIDEN for _, e, _ in bins]
+    centre = [float(np.median(t)) for t, _, _ in bins]
+    middle = [float(np.median(e[real])) if real.any() else float(np.median(e)) for _, e, real in bins]
     return Bound(geometry.label, np.array(centre), np.array(low), np.array(middle), np.array(high))

@@ -31,10 +31,6 @@ class Floats:
         """4 or 2 bytes a coordinate."""
         return dim * int(_DTYPES[self.name].itemsize)
 
-    def relative_error(self, dim: int) -> float:
-        """0 for f32; for f16 half a unit in the last place (entries below 6e-5 of a row lose more, and count for nothing)."""
-        return 0.0 if self.name == "f32" else 2.0**-10
-
     def fit(self, sample: Vectors, geometry: Geometry, rng: np.random.Generator) -> Floats:
         """Itself with the measured bound: the codes depend on nothing that is learned."""
         x = check_vectors(sample, self.dim)
