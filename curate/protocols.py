@@ -202,7 +202,10 @@ class CurationOp(Protocol):
     name: as in the registry.  owns: the fields it may write or clear.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in the registry."""
+        ...
 
     @property
     def owns(self) -> frozenset[str]:

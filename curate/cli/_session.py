@@ -17,6 +17,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from curate.store import Store, StoredSpec
 from curate.types import EmbedderSpec, Embeddings
 
 SCHEMA_VERSION = 1
+EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
+"""Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -125,8 +128,11 @@ class Session:
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
         """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
         self.terminal.end_progress()
-        if self.as_json:
-            whole = {"schema_version": SCHEMA_VERSION, **document}
+        whole = {"schema_version": SCHEMA_VERSION, **document}
+        kept = EMITTED.get()
+        if kept is not None:
+            kept.append(json.loads(json.dumps(whole, default=_plain)))
+        elif self.as_json:
             sys.stdout.write(json.dumps(whole, ensure_ascii=False, default=_plain) + "\n")
             sys.stdout.flush()
         else:

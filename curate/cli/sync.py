@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.cli._session import Session, verb
+from curate.cli._session import EMITTED, Session, verb
 
 if TYPE_CHECKING:
     from curate.pipeline.sync import Synced
@@ -52,21 +54,55 @@ def command(
     curate sync --dataset folder:photos --model pixels
     curate sync --dataset labelbox:cm1abc --sample 500 --dry-run
     """
-    options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
-    names = [name.strip() for name in ops.split(",") if name.strip()]
     if priority is not None and not batch_project:
         raise click.UsageError("--priority is the priority of a batch; say --batch PROJECT too")
     projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
     sessions = _each(session) if every else [session]
+    documents, codes = [], []
     for one in sessions:
         one.projects = {key: value for key, value in projects.items() if value}
-    codes, documents = [], []
-    for one in sessions:
-        document, code = _run(one, names, options, report_to)
-        codes.append(code)
+        options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
+        document, code = _run(one, [name.strip() for name in ops.split(",") if name.strip()], options, report_to)
         documents.append(document)
+        codes.append(code)
     session.emit({"datasets": documents} if every else documents[0])
     return max(codes)
+
+
+def run_sync(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`curate sync` as a function: flags by name ("dry_run": True) -> the JSON document; prints nothing but warnings.
+
+    Raises ConfigError for a flag that `sync` has not, and whatever the command would print.
+    """
+    from curate.errors import ConfigError, UnknownName
+
+    flags = {opt.removeprefix("--").replace("-", "_"): opt for p in command.params for opt in p.opts if opt.startswith("--")}
+    arguments: list[str] = []
+    for name, value in options.items():
+        if name not in flags or name in ("all", "json", "quiet"):
+            raise UnknownName("option of sync", name, flags)
+        if isinstance(value, bool):
+            arguments += [flags[name]] if value else []
+        elif value is not None:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            arguments += [part for one in values for part in (flags[name], str(one))]
+    documents: list[dict[str, Any]] = []
+    try:
+        with command.make_context("sync", [*arguments, "--quiet"]) as context, _kept(documents):
+            command.invoke(context)
+    except click.ClickException as err:
+        raise ConfigError(err.format_message()) from err
+    return documents[0]
+
+
+@contextmanager
+def _kept(documents: list[dict[str, Any]]) -> Iterator[None]:
+    """Keeps what `Session.emit` would print."""
+    token = EMITTED.set(documents)
+    try:
+        yield
+    finally:
+        EMITTED.reset(token)
 
 
 def _each(session: Session) -> list[Session]:
