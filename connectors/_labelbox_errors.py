@@ -15,6 +15,7 @@ from curate.errors import AuthError, ConnectorError, CurateError, NotFound, Tran
 
 KEY = "LABELBOX_API_KEY"
 _SIGNED = re.compile(r"(https?://[^\s?'\"<>\\]+|(?<=[\s\"'])/[^\s?'\"<>\\]+)\?[^\s'\"<>\\)]*")
+_LOGIN = re.compile(r"://[^/\s@]+@")
 _LOGGERS = ("lbox.request_client", "labelbox.adv_client", "labelbox.schema.task", "urllib3.connectionpool")
 _AGAIN = {408, 425, 429}
 
@@ -28,8 +29,8 @@ class Refused(ConnectorError):
 
 
 def redacted(text: object) -> str:
-    """`text` without the API key and without the query of any address, at most 400 characters."""
-    plain = _SIGNED.sub(r"\1?...", str(text))
+    """`text` without the API key and without login and query of any address, at most 400 characters."""
+    plain = _LOGIN.sub("://***@", _SIGNED.sub(r"\1?...", str(text)))
     key = os.environ.get(KEY, "")
     plain = plain.replace(key, "***") if key else plain
     return plain if len(plain) <= 400 else plain[:400] + "..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -241,7 +242,7 @@ class MetadataFields:
 def unfit(field: str, value: Scalar) -> str:
     """Why a value cannot be stored, or ""."""
     if field_kind(field) == "number":
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             return f"{value!r} is not a finite number"
         return ""
     if len(str(value)) > LONGEST:

@@ -68,7 +68,7 @@ class Platform:
         self.plan: str = self.options.get("plan", "free")
         self.threads: int = self.options.get("threads", 6)
         self.timeout_s: float = self.options.get("timeout", 60.0)
-        self.attempts: int = self.options.get("attempts", 6)
+        self.attempts: int = self.options.get("attempts", 8)
         self.bucket = Bucket(PLANS[self.plan])
         self.wire = Wire(self.bucket, timeout_s=self.timeout_s, threads=self.threads)
         self._client: Any = None

@@ -24,6 +24,17 @@ class RateLimited(requests.RequestException):
         self.retry_after = retry_after
 
 
+class Unavailable(requests.RequestException):
+    """No answer in time, or HTTP 5xx: whether a write was applied is not known.
+
+    Not a time-out to the SDK, which would send a write again without looking whether it was applied.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
 class Bucket:
     """A token bucket that all threads draw from, and that can be told to wait.
 
@@ -62,7 +73,8 @@ class Bucket:
 class Wire(HTTPAdapter):
     """Mounted on the SDK's sessions: every request draws a token, has a time limit, and tells about its answer.
 
-    The SDK has no time limit for vector uploads, never looks at Retry-After and hides the status of what it cannot parse.
+    The SDK has no time limit for vector uploads, never looks at Retry-After, hides the status of what it cannot parse, and
+    sends writes again after a 5xx without looking; so failures are told as such, and `Platform.call` decides what follows.
     """
 
     def __init__(self, bucket: Bucket, *, timeout_s: float, threads: int) -> None:
@@ -81,14 +93,17 @@ class Wire(HTTPAdapter):
         self._here.status = 0
 
     def send(self, request: requests.PreparedRequest, *args: Any, **settings: Any) -> requests.Response:
-        """As HTTPAdapter.send.  Raises RateLimited for a 429."""
+        """As HTTPAdapter.send.  Raises RateLimited for a 429, Unavailable for a 5xx and a time-out."""
         self.bucket.take()
         asked = settings.get("timeout")
         asked = asked if isinstance(asked, (int, float)) else self.timeout_s
         settings["timeout"] = (min(10.0, self.timeout_s), min(asked, self.timeout_s))
         self._here.status = 0
         self.sent[str(request.method)] += 1
-        response = super().send(request, *args, **settings)
+        try:
+            response = super().send(request, *args, **settings)
+        except requests.Timeout:
+            raise Unavailable(f"no answer within {self.timeout_s:g} s") from None
         self._here.status = response.status_code
         wait = retry_after(response.headers.get("Retry-After"))
         if wait is not None and response.status_code in (429, 503):
@@ -96,6 +111,9 @@ class Wire(HTTPAdapter):
         if response.status_code == 429:
             response.close()
             raise RateLimited(wait)
+        if response.status_code >= 500:
+            response.close()
+            raise Unavailable(f"HTTP {response.status_code}", wait)
         return response
 
 

@@ -25,7 +25,7 @@ from connectors._labelbox_platform import Platform
 from connectors._labelbox_queue import Queues
 from connectors._labelbox_rows import item_of
 from connectors._labelbox_vectors import LINES, EmbeddingStore, embedding_name, vector_of
-from curate.errors import ConnectorError, NotFound
+from curate.errors import ConfigError, ConnectorError, NotFound
 from curate.protocols import ConnectorSettings
 from curate.types import Applied, Change, EmbedderSpec, Item, Page, Plan, Vectors
 
@@ -183,7 +183,9 @@ class LabelboxConnector:
             self.embeddings.check(spec, self._embedding(spec))
         for option in ("batch_project", "queue_project"):
             if self.platform.options.get(option):
-                Address("project", self.platform.options[option]).look(self.platform)
+                Address.parse(f"project/{self.platform.options[option]}").look(self.platform)
+        if self.platform.options.get("batch_project") and "sample" not in fields:
+            raise ConfigError("--batch sends a sample to a labeling project; say how large it is with --sample N")
         return self.metadata.fit(fields, create=create)
 
     def push_fields(self, dataset_id: str, changes: Sequence[Change]) -> Applied:

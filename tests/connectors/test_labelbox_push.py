@@ -1,0 +1,520 @@
+"""Results into Labelbox: vectors, metadata, batches and priorities; idempotent, counted, within limits."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from connectors._labelbox_wire import Bucket, retry_after
+from curate.errors import AuthError, ConfigError, ConnectorError, NotFound
+from curate.types import Change, Plan
+from tests.connectors.conftest import spec, vectors
+from tests.fakes.labelbox_server import CLIP
+
+NAME = "curate pixels "
+
+
+@pytest.fixture
+def rows(box):
+    """30 rows, in id order."""
+    dataset = box.state.add_dataset()
+    return sorted(box.add_images(dataset, 30), key=lambda r: r.id)
+
+
+def changes(rows, field="duplicate", after="kept"):
+    return [Change(r.id, field, None, after) for r in rows]
+
+
+def only(box, kind):
+    return [e for e in box.state.embeddings.values() if e["custom"]] if kind == "embeddings" else []
+
+
+# vectors
+
+
+def test_vectors_arrive_as_they_are_and_are_counted(box, connect, rows, said):
+    connector, x = connect(), vectors(30)
+    assert connector.push_vectors("d", spec(), [r.id for r in rows], x).accepted == 30
+    connector.flush("d")
+    made = only(box, "embeddings")[0]
+    assert made["name"].startswith(NAME) and made["dims"] == 8
+    stored = box.state.vectors(made["name"])
+    assert all((stored[r.id].astype(np.float32) == x[n]).all() for n, r in enumerate(rows))
+    assert any("1,000" in line and "30" in line for line in said)
+
+
+def test_one_file_of_at_most_1000_lines_a_call(box, connect):
+    dataset = box.state.add_dataset()
+    ids = [r.id for r in box.add_images(dataset, 2300)]
+    connect().push_vectors(dataset, spec(2), ids, vectors(2300, 2))
+    assert box.calls("import_vectors") == 3
+
+
+@pytest.mark.parametrize("reply", ["json", "empty", "text"])
+@pytest.mark.parametrize("reimport", ["overwrite", "refuse", "twice"])
+def test_pushing_vectors_again_changes_nothing(box, connect, rows, reply, reimport, tmp_path):
+    box.switches.vector_reply, box.switches.reimport = reply, reimport
+    ids, x = [r.id for r in rows], vectors(30)
+    connect().push_vectors("d", spec(), ids, x)
+    box.reset_counts()
+    assert connect().push_vectors("d", spec(), ids, x).accepted == 30
+    assert box.calls("import_vectors") == 0, "the journal knows the chunk"
+    (tmp_path / "results" / "labelbox" / "vectors.jsonl").unlink()
+    connector = connect()
+    assert connector.push_vectors("d", spec(), ids, x).rejected == ()
+    connector.flush("d")
+    assert len(only(box, "embeddings")) == 1 and len(box.state.vectors(only(box, "embeddings")[0]["name"])) == 30
+
+
+def test_rows_that_are_there_do_not_keep_others_out(box, connect, rows, tmp_path):
+    box.switches.reimport = "refuse"
+    ids, x = [r.id for r in rows], vectors(30)
+    connect().push_vectors("d", spec(), ids[:10], x[:10])
+    (tmp_path / "results" / "labelbox" / "vectors.jsonl").unlink()
+    changed = x.copy()
+    changed[3] += 1
+    answer = connect().push_vectors("d", spec(), ids, changed)
+    assert answer.accepted == 29 and [r.item_id for r in answer.rejected] == [ids[3]]
+
+
+@pytest.mark.parametrize("how", ["refuse_named", "refuse"])
+def test_one_refused_vector_is_found_and_named(box, connect, rows, how):
+    box.switches.bad_vector = how
+    ids = [r.id for r in rows]
+    box.state.remove_row(ids[17])
+    answer = connect().push_vectors("d", spec(), ids, vectors(30))
+    assert answer.accepted == 29 and [r.item_id for r in answer.rejected] == [ids[17]]
+    assert box.calls("import_vectors") < 14
+
+
+def test_a_silently_dropped_vector_is_noticed_and_named(box, connect, rows, monkeypatch):
+    monkeypatch.setattr("connectors._labelbox_vectors.COUNT_WAITS", (0.01,))
+    box.switches.bad_vector = "skip"
+    ids = [r.id for r in rows]
+    box.state.remove_row(ids[4])
+    connector = connect()
+    connector.push_vectors("d", spec(), ids, vectors(30))
+    with pytest.raises(ConnectorError, match=ids[4]):
+        connector.flush("d")
+
+
+def test_a_count_that_lags_is_waited_for(box, connect, rows):
+    box.switches.count_lag = 2
+    connector = connect()
+    connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30))
+    connector.flush("d")
+    assert box.calls("count_vectors") == 3
+
+
+def test_values_that_are_not_finite_never_leave(box, connect, rows):
+    x = vectors(30)
+    x[2, 3], x[5, 0] = np.nan, np.inf
+    answer = connect().push_vectors("d", spec(), [r.id for r in rows], x)
+    assert {r.item_id for r in answer.rejected} == {rows[2].id, rows[5].id} and answer.accepted == 28
+
+
+@pytest.mark.parametrize("taken", ["conflict", "second", "malformed"])
+@pytest.mark.parametrize("fault", ["503_after", "drop_after", "drop", "429"])
+def test_an_embedding_is_created_once_whatever_happens_to_the_answer(box, connect, rows, taken, fault):
+    box.switches.taken_name = taken
+    box.faults.add("CreateEmbeddingPyApi", fault, seconds=0.05)
+    connector = connect()
+    assert connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30)).accepted == 30
+    assert len(only(box, "embeddings")) == 1
+
+
+def test_vectors_that_have_no_place_are_refused_before_compute(box, connect):
+    with pytest.raises(ConfigError, match="2048"):
+        connect().prepare("d", spec=spec(2049), fields=[], create=True)
+    box.state.add_embedding("mine", 16)
+    with pytest.raises(ConfigError, match="16 dims"):
+        connect(embedding="mine").prepare("d", spec=spec(8), fields=[], create=True)
+    with pytest.raises(ConfigError, match="own"):
+        connect(embedding=CLIP).prepare("d", spec=spec(512), fields=[], create=True)
+    for number in range(99):
+        box.state.add_embedding(f"e{number}", 4)
+    with pytest.raises(ConfigError, match="100 custom embeddings"):
+        connect().prepare("d", spec=spec(8), fields=[], create=True)
+
+
+def test_a_lower_limit_than_documented_is_told(box, connect, rows):
+    box.switches.embedding_limit = 2
+    box.state.add_embedding("a", 3)
+    box.state.add_embedding("b", 3)
+    with pytest.raises(ConfigError, match="curate embeddings delete"):
+        connect().push_vectors("d", spec(), [r.id for r in rows], vectors(30))
+
+
+def test_a_deleted_embedding_is_another_place(box, connect, rows):
+    connector, ids = connect(), [r.id for r in rows]
+    assert connector.vector_target(spec()) == "labelbox:"
+    connector.push_vectors("d", spec(), ids, vectors(30))
+    first = connector.vector_target(spec())
+    connector.embeddings.delete(only(box, "embeddings")[0]["name"])
+    again = connect()
+    again.push_vectors("d", spec(), ids, vectors(30))
+    assert again.vector_target(spec()) != first
+    assert len(box.state.vectors(only(box, "embeddings")[0]["name"])) == 30
+
+
+def test_platform_vectors_are_not_sent_back(box, connect, rows):
+    box.add_clip(rows)
+    connector = connect()
+    held = connector.model_spec(f"platform:{CLIP}")
+    box.reset_counts()
+    connector.push_vectors("d", held, [r.id for r in rows], vectors(30, 512))
+    connector.flush("d")
+    assert box.calls() == 0
+
+
+# metadata
+
+
+def test_fields_are_created_written_cleared_and_nothing_else_touched(box, connect, rows):
+    tag, theirs = box.state.field_id("tag"), box.state.add_field("weather")
+    for row in rows:
+        row.metadata = {tag: "mine", theirs: "rain"}
+    connector = connect()
+    wanted = [
+        *changes(rows, "duplicate", "kept"),
+        *changes(rows, "cluster", np.int64(7)),
+        *changes(rows[:3], "duplicate_score", np.float32(0.25)),
+    ]
+    assert connector.push_fields("d", wanted).accepted == 63
+    assert box.state.values("curate.duplicate") == {r.id: "kept" for r in rows}
+    assert box.state.values("curate.cluster") == {r.id: 7.0 for r in rows}
+    assert set(box.state.values("curate.duplicate_score").values()) == {0.25}
+    kinds = {f["name"]: f["kind"] for f in box.state.fields.values()}
+    assert kinds["curate.duplicate"] == "CustomMetadataString" and kinds["curate.cluster"] == "CustomMetadataNumber"
+    connector.push_fields("d", [Change(rows[0].id, "duplicate", "kept", None), Change(rows[0].id, "cluster", 7, 8)])
+    assert rows[0].id not in box.state.values("curate.duplicate") and box.state.values("curate.cluster")[rows[0].id] == 8.0
+    assert all(r.metadata[tag] == "mine" and r.metadata[theirs] == "rain" for r in rows)
+    assert not any(f["options"] for f in box.state.fields.values() if f["name"].startswith("curate."))
+
+
+def test_calls_have_fifty_rows_and_fields_of_a_row_go_together(box, connect):
+    dataset = box.state.add_dataset()
+    some = box.add_images(dataset, 1000)
+    connect().push_fields(dataset, [c for r in some for c in (*changes([r]), *changes([r], "cluster", 1))])
+    assert box.calls("UpsertDataRowMetadataBetaPyApi") == 20
+
+
+@pytest.mark.parametrize("cap", [50, 25, 7])
+@pytest.mark.parametrize("answer", ["listed", "whole_call"])
+def test_a_refused_row_is_named_and_the_others_written(box, connect, rows, cap, answer):
+    box.switches.metadata_rows_per_call, box.switches.bad_field = cap, answer
+    box.state.remove_row(rows[11].id)
+    done = connect().push_fields("d", changes(rows))
+    assert done.accepted == 29 and [r.item_id for r in done.rejected] == [rows[11].id]
+    assert len(box.state.values("curate.duplicate")) == 29
+
+
+def test_a_smaller_cap_on_rows_is_learned(box, connect):
+    box.switches.metadata_rows_per_call = 25
+    dataset = box.state.add_dataset()
+    some = box.add_images(dataset, 500)
+    connector = connect(threads=1)
+    connector.push_fields(dataset, changes(some))
+    box.reset_counts()
+    connector.push_fields(dataset, changes(some, after="other"))
+    assert box.calls("UpsertDataRowMetadataBetaPyApi") == 20
+
+
+def test_values_that_cannot_be_stored_come_back_and_the_rest_is_written(box, connect, rows):
+    wanted = [
+        Change(rows[0].id, "duplicate", None, "x" * 4097),
+        Change(rows[1].id, "duplicate", None, ""),
+        Change(rows[2].id, "duplicate_score", None, float("nan")),
+        Change(rows[3].id, "duplicate_score", None, "high"),
+        Change(rows[4].id, "nonsense", None, "x"),
+        Change(rows[5].id, "duplicate", None, 7),
+        Change(rows[6].id, "duplicate", None, "copy-of/żółć"),
+    ]
+    done = connect().push_fields("d", wanted)
+    assert {r.item_id for r in done.rejected} == {r.id for r in rows[:5]} and done.accepted == 2
+    assert box.state.values("curate.duplicate") == {rows[5].id: "7", rows[6].id: "copy-of/żółć"}
+
+
+def test_the_free_plan_gets_four_fields_and_the_rest_is_named(box, connect, said):
+    six = ["path_confidence", "cluster", "path", "sample", "duplicate_score", "duplicate"]
+    connector = connect(plan="free")
+    assert connector.prepare("d", spec=None, fields=six, create=True) == ["duplicate", "sample", "path", "cluster"]
+    assert "duplicate_score, path_confidence" in said[-1]
+    for number in range(3):
+        box.state.add_field(f"theirs {number}")
+    assert connect(plan="free").prepare("d", spec=None, fields=six, create=True) == ["duplicate", "sample"]
+    assert connect(plan="starter").prepare("d", spec=None, fields=six, create=True)[:2] == ["duplicate", "sample"]
+    assert connect(plan="free", fields=["cluster"]).prepare("d", spec=None, fields=six, create=True) == ["cluster"]
+    with pytest.raises(ConfigError, match="none of curate's fields"):
+        connect(fields=["mine"])
+
+
+def test_a_workspace_with_less_room_than_its_plan_says_loses_a_field_not_the_run(box, connect, rows, said):
+    for number in range(4):
+        box.state.add_field(f"theirs {number}")
+    done = connect(plan="enterprise").push_fields("d", [*changes(rows), *changes(rows, "sample", "s")])
+    assert done.accepted == 30 and len(done.rejected) == 30
+    assert any("curate.sample is not pushed" in line for line in said)
+
+
+def test_fields_are_created_only_after_a_yes(box, connect, rows):
+    asked = []
+
+    def answer(value):
+        def ask(question):
+            asked.append(question)
+            return value
+
+        return ask
+
+    no = connect(yes=False, ask=answer(False))
+    with pytest.raises(ConfigError, match="create_fields"):
+        no.prepare("d", spec=None, fields=["duplicate", "sample"], create=True)
+    assert no.prepare("d", spec=None, fields=["duplicate"], create=False) == ["duplicate"]
+    with pytest.raises(ConfigError):
+        no.push_fields("d", changes(rows))
+    assert box.state.field_id("curate.duplicate") is None and len(asked) == 2
+    yes = connect(yes=False, ask=answer(True))
+    yes.prepare("d", spec=None, fields=["duplicate", "sample"], create=True)
+    yes.push_fields("d", [*changes(rows), *changes(rows, "sample", "s")])
+    assert len(asked) == 3, "asked once for all"
+    connect(yes=False, create_fields=True).push_fields("d", changes(rows, "cluster", 1))
+    connect(yes=False).push_fields("d", changes(rows, "cluster", 2))
+    assert len(box.state.values("curate.cluster")) == 30
+
+
+def test_a_field_of_another_kind_under_our_name_is_left_alone(box, connect, rows):
+    for kind, options in (("enum", ("a", "b")), ("number", ())):
+        schema = box.state.add_field("curate.duplicate", kind, options)
+        with pytest.raises(ConfigError, match=r"curate\.duplicate exists as"):
+            connect().prepare("d", spec=None, fields=["duplicate"], create=True)
+        with pytest.raises(ConfigError, match=r"curate\.duplicate exists as"):
+            connect().push_fields("d", changes(rows))
+        del box.state.fields[schema]
+
+
+@pytest.mark.parametrize("fault", ["503_after", "drop_after", "drop"])
+def test_a_field_is_created_once_whatever_happens_to_the_answer(box, connect, rows, fault):
+    box.faults.add("UpsertCustomMetadataSchemaPyApi", fault)
+    assert connect().push_fields("d", changes(rows)).accepted == 30
+    assert sum(f["name"] == "curate.duplicate" for f in box.state.fields.values()) == 1
+
+
+def test_a_user_enum_survives_our_writes(box, connect, rows):
+    for how in ("replace", "add"):
+        box.switches.enum_write = how
+        split = next(f for f in box.state.fields.values() if f["name"] == "split")
+        rows[0].metadata[split["id"]] = [split["options"][1]["id"]]
+        connect().push_fields("d", changes(rows, after=how))
+        assert rows[0].metadata[split["id"]] == [split["options"][1]["id"]]
+
+
+# permission, rate, failures
+
+
+def test_a_key_that_may_only_read(box, connect, rows, monkeypatch):
+    monkeypatch.setenv("LABELBOX_API_KEY", box.reader)
+    dataset = rows[0].dataset
+    connector = connect()
+    connector.check(dataset)
+    for push in (
+        lambda: connector.push_fields("d", changes(rows)),
+        lambda: connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30)),
+    ):
+        with pytest.raises(AuthError, match="may not"):
+            push()
+
+
+@pytest.mark.parametrize("body", ["json", "html", "graphql"])
+@pytest.mark.parametrize("header", [True, False])
+def test_a_429_of_any_shape_is_waited_out(box, connect, rows, body, header):
+    box.switches.too_many, box.switches.retry_after = body, header
+    connector = connect()
+    connector.push_fields("d", changes(rows))
+    box.faults.add("UpsertDataRowMetadataBetaPyApi", "429", times=2, seconds=0.2)
+    box.faults.add("import_vectors", "429", times=1, seconds=0.2)
+    assert connector.push_fields("d", changes(rows, after="b")).accepted == 30
+    assert connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30)).accepted == 30
+    assert set(box.state.values("curate.duplicate").values()) == {"b"}
+
+
+def test_all_threads_keep_to_retry_after(box, connect):
+    dataset = box.state.add_dataset()
+    some = box.add_images(dataset, 1000)
+    connector = connect(threads=8)
+    connector.push_fields(dataset, changes(some[:1]))
+    box.reset_counts()
+    box.faults.add("UpsertDataRowMetadataBetaPyApi", "429", times=1, seconds=1.0)
+    connector.push_fields(dataset, changes(some, after="b"))
+    refused = next(at for at, _, status in box.log if status == 429)
+    after = [at for at, _, status in box.log if at > refused + 0.05 and status != 429]
+    assert len(after) >= 10
+    assert 0.9 <= min(after) - refused <= 1.2
+
+
+@pytest.mark.parametrize("kind", ["503", "503_after", "drop", "drop_after", "html502", "hang"])
+def test_a_write_that_fails_once_ends_as_if_it_had_not(box, connect, rows, kind):
+    connector = connect(timeout=0.5)
+    connector.push_fields("d", changes(rows))
+    for operation in ("UpsertDataRowMetadataBetaPyApi", "DeleteDataRowMetadataBetaPyApi", "import_vectors"):
+        box.faults.add(operation, kind, seconds=3)
+    start = time.monotonic()
+    wanted = [*changes(rows[:20], after="b"), *(Change(r.id, "duplicate", "kept", None) for r in rows[20:])]
+    assert connector.push_fields("d", wanted).accepted == 30
+    assert connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30)).accepted == 30
+    connector.flush("d")
+    assert box.state.values("curate.duplicate") == {r.id: "b" for r in rows[:20]}
+    assert len(box.faults.hit) == 3
+    assert time.monotonic() - start < 15, "a hang ends with the time limit"
+
+
+def test_a_failure_without_end_is_one_final_error(box, connect, rows):
+    connector = connect(attempts=2)
+    connector.push_fields("d", changes(rows))
+    for operation in ("UpsertDataRowMetadataBetaPyApi", "import_vectors"):
+        box.faults.add(operation, "drop", times=None)
+    for push in (
+        lambda: connector.push_fields("d", changes(rows, after="b")),
+        lambda: connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30)),
+    ):
+        with pytest.raises(ConnectorError, match="gave up after 2 attempts"):
+            push()
+
+
+def test_the_bucket_keeps_the_rate_over_threads():
+    bucket = Bucket(6000)
+    bucket._tokens = 0
+    taken = []
+
+    def work():
+        for _ in range(15):
+            bucket.take()
+            taken.append(time.monotonic())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    start = time.monotonic()
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert len(taken) == 60 and time.monotonic() - start >= 60 / 90 * 0.9
+
+
+def test_retry_after_in_both_spellings():
+    from email.utils import formatdate
+
+    assert retry_after("2.5") == 2.5 and retry_after("-3") == 0 and retry_after("soon") is None and retry_after(None) is None
+    assert 25 < retry_after(formatdate(time.time() + 30, usegmt=True)) <= 30
+    assert retry_after("99999999") == 3600
+
+
+# projects
+
+
+def test_a_batch_is_sent_once_and_named_after_what_was_chosen(box, connect, rows):
+    project = box.state.add_project()
+    ids = [r.id for r in rows[:10]]
+    connector = connect(batch_project=project, priority=2)
+    extras = connector.plan_extras({"name": "first", "ids": ids}, [])
+    assert connector.plan_extras({"name": "first", "ids": ids[::-1]}, []) == extras
+    for _ in range(2):
+        assert connector.push_extras("d", extras).rejected == ()
+    there = box.state.projects[project]
+    assert len(there.batches) == 1 and set(there.rows) == set(ids) and {r["priority"] for r in there.rows.values()} == {2}
+    assert connector.plan_extras({"name": "first", "ids": ids}, []) == {}
+    assert connector.undo_extras("d", extras) == 1
+    assert there.rows == {} and there.batches == {}
+
+
+@pytest.mark.parametrize("fault", ["503_after", "drop_after", "drop", "429"])
+def test_a_batch_is_sent_once_whatever_happens_to_the_answer(box, connect, rows, fault):
+    project = box.state.add_project()
+    connector = connect(batch_project=project)
+    box.faults.add("createBatchV2PyApi", fault, seconds=0.1)
+    connector.push_extras("d", connector.plan_extras({"name": "s", "ids": [r.id for r in rows]}, []))
+    assert [b["size"] for b in box.state.projects[project].batches.values()] == [30]
+
+
+def test_a_large_batch_that_broke_off_half_way_is_finished(box, connect):
+    project, dataset = box.state.add_project(), box.state.add_dataset()
+    ids = [r.id for r in box.add_images(dataset, 1200)]
+    connector = connect(batch_project=project)
+    box.faults.add("addDataRowsToBatchAsyncPyApi", "drop")
+    connector.push_extras("d", connector.plan_extras({"name": "s", "ids": ids}, []))
+    assert [b["size"] for b in box.state.projects[project].batches.values()] == [1200]
+
+
+def test_rows_already_in_the_project_are_named(box, connect, rows):
+    project = box.state.add_project(waiting=[rows[0].id])
+    connector = connect(batch_project=project)
+    done = connector.push_extras("d", connector.plan_extras({"name": "s", "ids": [r.id for r in rows]}, []))
+    assert done.accepted == 29 and [r.item_id for r in done.rejected] == [rows[0].id]
+
+
+def test_waiting_copies_go_to_the_end_and_back(box, connect, rows):
+    project = box.state.add_project(waiting=[r.id for r in rows[:6]])
+    there = box.state.projects[project].rows
+    there[rows[1].id]["priority"] = 1
+    there[rows[2].id]["status"] = "DONE"
+    connector = connect(queue_project=project)
+    copies = [rows[1].id, rows[2].id, rows[3].id, rows[20].id]
+    extras = connector.plan_extras(None, copies)
+    assert extras["priority"]["before"] == {rows[1].id: 1, rows[3].id: 5}
+    for _ in range(2):
+        assert connector.push_extras("d", extras).accepted == 2
+    assert there[rows[1].id]["priority"] > 5 and there[rows[0].id]["priority"] == 5
+    assert connector.plan_extras(None, copies) == {}
+    assert connector.undo_extras("d", extras) == 2
+    assert [there[rows[n].id]["priority"] for n in (0, 1, 3)] == [5, 1, 5]
+
+
+def test_an_unknown_project_is_refused_before_compute(box, connect):
+    for option in ("batch_project", "queue_project"):
+        with pytest.raises(NotFound, match="project cnothere"):
+            connect(**{option: "cnothere"}).prepare("d", spec=None, fields=["sample"], create=False)
+    with pytest.raises(ConfigError, match="--sample"):
+        connect(batch_project=box.state.add_project()).prepare("d", spec=None, fields=["duplicate"], create=False)
+
+
+# cost, and what was made
+
+
+def test_the_estimate_is_what_a_push_takes(box, connect):
+    dataset = box.state.add_dataset()
+    some = box.add_images(dataset, 700)
+    wanted = [*changes(some), *changes(some, "cluster", 1)]
+    connector = connect(plan="free")
+    connector.push_fields(dataset, [*changes(some[:1], after="x"), *changes(some[:1], "cluster", 0)])
+    ids, x = [r.id for r in some], vectors(700)
+    told = connector.estimate(Plan("d", wanted, ids, spec(), "b"))
+    box.reset_counts()
+    connector.push_fields(dataset, wanted)
+    connector.push_vectors(dataset, spec(), ids, x)
+    connector.flush(dataset)
+    assert told["requests_per_minute"] == 1500 and told["minutes"] == pytest.approx(told["requests"] / 1350, abs=0.01)
+    assert abs(told["requests"] - box.calls()) <= 2
+
+
+def test_only_what_curate_made_is_offered_for_removal(box, connect, rows):
+    box.state.add_field("curate.sample")
+    box.state.add_embedding("theirs", 4)
+    connector = connect()
+    connector.push_fields("d", [*changes(rows), *changes(rows, "sample", "s")])
+    connector.push_vectors("d", spec(), [r.id for r in rows], vectors(30))
+    found = connect().made()
+    assert found["fields"] == ["duplicate"] and len(found["embeddings"]) == 1
+    assert connect().remove_made() == found
+    assert box.state.field_id("curate.sample") and not box.state.field_id("curate.duplicate")
+    assert [e["name"] for e in only(box, "embeddings")] == ["theirs"]
+    assert connect().made() == {"fields": [], "embeddings": []}
+
+
+def test_deleting_embeddings(box, connect):
+    box.state.add_embedding("mine", 4)
+    connector = connect()
+    with pytest.raises(NotFound, match="no embedding"):
+        connector.embeddings.delete("nothing")
+    with pytest.raises(ConfigError, match="own"):
+        connector.embeddings.delete(CLIP)
+    box.faults.add("DeleteEmbeddingPyApi", "503_after")
+    connector.embeddings.delete("mine")
+    assert only(box, "embeddings") == []
