@@ -27,6 +27,8 @@ def context_of(
     findings: Mapping[str, Findings] | None = None,
     embed_text: Callable[[Sequence[str]], Vectors] | None = None,
     embed_pixels: Callable[[Sequence[Pixels]], Vectors] | None = None,
+    logit: str = "",
+    logit_scale: float | None = None,
     reporter: Reporter | None = None,
     op: str = "",
 ) -> Context:
@@ -68,6 +70,8 @@ def context_of(
         findings=dict(findings or {}),
         embed_text=embed_text,
         embed_pixels=embed_pixels,
+        logit=logit,
+        logit_scale=logit_scale,
         cached=store.cached,
         keep=store.keep,
         progress=(reporter or Silent()).progress,
@@ -83,6 +87,8 @@ def judge(
     seed: int = 0,
     embed_text: Callable[[Sequence[str]], Vectors] | None = None,
     embed_pixels: Callable[[Sequence[Pixels]], Vectors] | None = None,
+    logit: str = "",
+    logit_scale: float | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Findings]:
     """Runs `ops` in order over the same vectors; each sees what the earlier ones found.  Returns findings by op name.
@@ -101,6 +107,8 @@ def judge(
             findings={**known, **fresh},
             embed_text=embed_text,
             embed_pixels=embed_pixels,
+            logit=logit,
+            logit_scale=logit_scale,
             reporter=reporter,
             op=op.name,
         )

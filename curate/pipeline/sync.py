@@ -205,6 +205,8 @@ def sync(
                 seed=job.seed,
                 embed_text=getattr(embedder, "embed_text", None),
                 embed_pixels=getattr(embedder, "embed_pixels", None),
+                logit=getattr(embedder, "logit", ""),
+                logit_scale=getattr(embedder, "logit_scale", None),
                 reporter=reporter,
             )
     with _timed(seconds, "plan"):
