@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from curate.errors import ConfigError, MissingExtra, UnknownName
 from curate.geometry import Geometry
-from curate.types import Vectors
+from curate.protocols import Context
+from curate.types import Embeddings, Findings, Vectors
 
 Array32: TypeAlias = npt.NDArray[np.float32]
 
@@ -125,3 +126,35 @@ def _upright(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
     points = points - points.mean(axis=0)
     farthest = points[np.abs(points).argmax(axis=0), np.arange(points.shape[1])]
     return np.asarray(points * np.where(farthest < 0, -1, 1))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The op "map": coordinates of every row, kept as findings; it owns no field, so nothing of it is pushed.
+
+    Evidence: method, dims, seed, trustworthiness, and points: id -> [x, y] or [x, y, z].
+    """
+
+    method: str = "umap"
+    dims: int = 2
+    seed: int = 0
+    name: str = "map"
+
+    @property
+    def owns(self) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
+    def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
+        """Maps the rows."""
+        found = project(embeddings.vectors, embeddings.geometry, method=self.method, dims=self.dims, seed=self.seed)
+        summary = {
+            "method": self.method,
+            "dims": self.dims,
+            "seed": self.seed,
+            "rows": len(embeddings),
+            "trustworthiness": found.trustworthiness,
+            "trust_rows": found.trust_rows,
+        }
+        points = {i: place for i, place in zip(embeddings.ids, np.round(found.points, 5).tolist(), strict=True)}
+        return Findings(self.name, {}, {**summary, "points": points}, summary)
