@@ -1,0 +1,130 @@
+"""Every command and every snippet of README and docs runs; every link leads somewhere.
+
+Fenced blocks marked `sh` are run line by line in a folder that holds `photos` (see `world`); a line that ends with `# exit N`
+must exit with N.  Blocks marked `toml` are written to curate.toml, those marked `python` are executed.  Commands in running
+text are run too, unless they hold a placeholder in capitals.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curate.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*.md")),
+]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ELSEWHERE = {"labelbox.md"}
+"""Pages whose commands another test runs, against the stand-in server."""
+ids = {"ids": lambda p: p.name}
+
+
+def blocks(page):
+    return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def inline(page):
+    """Commands in running text: `curate verb ...` without a placeholder such as RUN or FILE."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    found = re.findall(r"`(curate [a-z][^`]*)`", text)
+    return [c for c in found if " " in c.removeprefix("curate ") and not re.search(r"\b[A-Z]{2,}\b", c)]
+
+
+def runnable(page):
+    return page.name not in ELSEWHERE and any(kind in ("sh", "toml", "python") for kind, _ in blocks(page))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """What a reader of the docs is taken to have: photos with two copies, one image to search by, a taxonomy, vectors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
+    monkeypatch.setenv("COLUMNS", "120")
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos/train").mkdir(parents=True)
+    (tmp_path / "photos/test").mkdir()
+    for i in range(12):
+        coarse = rng.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC)
+        image.save(tmp_path / f"photos/{'test' if i % 3 == 0 else 'train'}/{i:02d}.png")
+    first = tmp_path / "photos/test/00.png"
+    Image.open(first).save(tmp_path / "photos/train/again.jpg", quality=70)
+    (tmp_path / "photos/train/copy.png").write_bytes(first.read_bytes())
+    (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/train/again.jpg").read_bytes())
+    np.save(tmp_path / "vectors.npy", rng.normal(size=(30, 16)).astype(np.float32))
+    (tmp_path / "ids.txt").write_text("".join(f"row{i}\n" for i in range(30)))
+    return tmp_path
+
+
+def run_line(line):
+    command, _, note = line.partition("#")
+    wanted = int(match[1]) if (match := re.search(r"exit (\d+)", note)) else 0
+    words = shlex.split(command)
+    if words[0] == "curate":
+        return main(words[1:]), wanted
+    if words[0] == "python":
+        done = subprocess.run([sys.executable, *words[1:]], env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=250)
+        return done.returncode, wanted
+    if words[0] in ("make", "pip"):
+        return 0, 0 if words[0] == "pip" or re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) else 1
+    raise AssertionError(f"a command that no test can run: {line}")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if runnable(p)], **ids)
+def test_commands_and_snippets_run(page, world, capfd):
+    (world / "examples").symlink_to(ROOT / "examples")
+    (world / "benchmarks").symlink_to(ROOT / "benchmarks")
+    names = {}
+    for kind, body in blocks(page):
+        if kind == "toml":
+            (world / "curate.toml").write_text(body)
+        elif kind == "python":
+            exec(compile(body, str(page), "exec"), names)
+        elif kind == "sh":
+            for line in filter(None, (part.strip() for part in body.replace("\\\n", " ").splitlines())):
+                if not line.startswith("#"):
+                    code, wanted = run_line(line)
+                    assert code == wanted, f"{page.name}: {line} -> {code}\n{capfd.readouterr().err}"
+    for line in inline(page):
+        code, _ = run_line(line)
+        assert code in (0, 1) if line.startswith("curate check") else code == 0, f"{page.name}: {line} -> {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, **ids)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_output_in_the_page_on_ci_is_what_check_prints(world, capfd):
+    page = (ROOT / "docs/ci.md").read_text()
+    (world / "curate.toml").write_text(next(body for kind, body in blocks(ROOT / "docs/ci.md") if kind == "toml"))
+    assert main(["sync", "--all", "--dry-run", "--quiet"]) == 0
+    capfd.readouterr()
+    assert main(["check"]) == 1
+    said = capfd.readouterr().err
+    assert [line.rstrip() for line in said.splitlines() if "max_" in line] == [
+        line for line in page.splitlines() if line.startswith(("FAIL", "ok  "))
+    ]
+
+
+def test_the_json_page_names_every_field_of_sync(world, capfd):
+    assert main(["sync", "--dataset", "folder:photos", "--model", "pixels", "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    page = (ROOT / "docs/json.md").read_text()
+    assert [key for key in document if f"`{key}`" not in page] == []
