@@ -75,12 +75,12 @@ def _section(section: Section) -> Iterator[Any]:
         yield Text(f"  not shown: {section.left_out}", style="dim")
 
 
-def table_of(table: Table) -> RichTable:
-    """A report's table for the terminal, its first `ROWS` rows."""
+def table_of(table: Table, *, most: int = ROWS) -> RichTable:
+    """A report's table for the terminal, its first `most` rows."""
     from rich.text import Text
 
     made = _plain_table(table.title, table.head, table.numeric)
-    for row in table.rows[:ROWS]:
+    for row in table.rows[:most]:
         made.add_row(*(Text(shown(cell, 60)) for cell in row))
     return made
 

@@ -78,3 +78,17 @@ def test_report_without_a_store_says_what_to_do(tmp_path, monkeypatch, curate):
     monkeypatch.chdir(tmp_path)
     code, _, said = curate("report")
     assert code == 2 and "curate" in said and not (tmp_path / "report.html").exists()
+
+
+def test_quality_finds_a_dark_image_and_the_report_shows_it(photos, curate, tmp_path):
+    from PIL import Image
+
+    Image.effect_noise((120, 90), 60).point(lambda v: v // 4).convert("RGB").save(photos / "night.png")
+    assert curate("sync", *BASE, "--dry-run", "--json")[0] == 0
+    code, document, _ = curate("quality", "--json")
+    assert code == 0 and [line["id"] for line in document["issues"]["dark"]] == ["night.png"] and document["labels"] is None
+    assert "night.png" in curate("quality")[2]
+    _, report, _ = curate("report", "--to", tmp_path / "r.html", "--json")
+    assert "quality" in report["sections"]
+    code, _, said = curate("quality", "--labels", "nothing", "--json")
+    assert code == 2 and "nothing" in said
