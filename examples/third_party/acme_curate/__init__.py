@@ -1,0 +1,1 @@
+"""A connector, an embedder and an op for curate."""
