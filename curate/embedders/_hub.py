@@ -46,15 +46,23 @@ def _hub() -> Any:
 
 
 def files_of(
-    repo: str, needed: Sequence[str], *, request: Request, choice: Choice = (), optional: Sequence[str] = (), revision: str = ""
+    repo: str,
+    needed: Sequence[str],
+    *,
+    request: Request,
+    choice: Choice = (),
+    optional: Sequence[str] = (),
+    revision: str = "",
+    name: str = "",
 ) -> Path:
     """The folder that holds the files of a hub model, fetched where that is allowed.
 
-    needed: all of these.  choice: one of these groups.  optional: taken where they exist.
+    needed: all of these.  choice: one of these groups.  optional: taken where they exist.  name: of the model, where it is
+    not the repository's.
     Looked up in `own_folder`, in the Hugging Face cache, on the hub.
     Raises EmbedderError that says which file to put where, MissingExtra without huggingface_hub.
     """
-    own = own_folder(repo)
+    own = own_folder(name or repo)
     if _has(own, needed, choice):
         return own
     _hub()
@@ -63,7 +71,7 @@ def files_of(
         return found
     why = _why_not(request)
     if why:
-        raise missing(repo, needed, choice, why=why)
+        raise _missing(name or repo, needed, choice, why=why)
     return _download(repo, needed, choice, optional, revision, request)
 
 
@@ -119,7 +127,7 @@ def _download(
         except hub.errors.EntryNotFoundError:
             return None
         except (hub.errors.HfHubHTTPError, OSError) as err:
-            raise missing(repo, needed, choice, why=f"and fetching {name} failed: {type(err).__name__}: {err}") from err
+            raise _missing(repo, needed, choice, why=f"and fetching {name} failed: {type(err).__name__}: {err}") from err
 
     paths = [(name, get(name)) for name in needed]
     lacking = [name for name, path in paths if path is None]
@@ -143,7 +151,7 @@ def _download(
     return folder
 
 
-def missing(repo: str, needed: Sequence[str], choice: Choice, *, why: str) -> EmbedderError:
+def _missing(repo: str, needed: Sequence[str], choice: Choice, *, why: str) -> EmbedderError:
     """The error for a model whose files are nowhere: which files, where to put them, and what works without."""
     best = [*needed, *(choice[0] if choice else ())]
     return EmbedderError(

@@ -16,7 +16,7 @@ from typing import Any
 from curate.embedders import catalogue
 from curate.embedders._clip import PROJECTED, Finish, TextTower, Towers, TwoTowers, two_towers
 from curate.embedders._device import torch_module, transformers_module
-from curate.embedders._hub import files_of, hf_home, missing, own_folder
+from curate.embedders._hub import files_of, hf_home
 from curate.embedders._images import Preprocess
 from curate.embedders._open_clip import (
     CONFIG,
@@ -136,15 +136,8 @@ def published(name: str, request: Request) -> Path:
     if kept.is_file():
         return kept
     model = catalogue.MODELS[name]
-    own = own_folder(name) / model.file
-    if own.is_file():
-        checkpoint = own
-    else:
-        try:
-            folder = files_of(model.repo, (model.file,), revision=model.revision, request=request)
-        except EmbedderError as err:
-            raise missing(name, (model.file,), (), why=f"{err.__cause__ or 'and it cannot be fetched'}") from err
-        checkpoint = folder / model.file
+    folder = files_of(model.repo, (model.file,), revision=model.revision, request=request, name=name)
+    checkpoint = folder / model.file
     check_sha256(checkpoint, model.sha256)
     state = read_weights(checkpoint)
     request.notify(f"keeping the weights of {name} as {kept}; {checkpoint} is needed no more")

@@ -7,8 +7,11 @@ Nothing here knows a store, a platform or an engine: a distributed run calls `em
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ BATCH_SIZE = 32
 READERS = 64
 HELD_BYTES = 256 * 2**20
 THUMBS = ("on", "off", "full")
+SAMPLE = 64
 
 
 def embed_shard(
@@ -244,3 +248,41 @@ class _Lane:
                 row.fail("non_finite", "the model gave NaN or infinity")
             elif row.failure is None and length[n] == 0 and not self._spec.space.zero_ok:
                 row.fail("zero_vector", "the model gave a zero vector, which has no direction")
+
+
+def settle(
+    embedder: Embedder,
+    rows: Iterable[Item],
+    read: Callable[[Item], bytes],
+    *,
+    stored: Collection[str] = (),
+) -> str | None:
+    """Decides what `--dtype auto` means for this model, on 64 of the user's own rows, before anything is stored.
+
+    rows: the dataset, in any order; the sample is the same for the same rows.  stored: fingerprints the store has vectors of:
+    one of this model's is kept without measuring.
+    Returns what was measured, in words; None where there was nothing to decide.  Changes `embedder.spec`.
+    """
+    if not getattr(embedder, "unsettled", False):
+        return None
+    decide: Callable[..., Any] = embedder.settle  # type: ignore[attr-defined]
+    if any(embedder.with_dtype(dtype).fingerprint in stored for dtype in ("fp32", "bf16")):  # type: ignore[attr-defined]
+        decide((), stored=stored)
+        return None
+    measured = decide(sample_of(embedder, rows, read))
+    return None if measured is None else str(measured)
+
+
+def sample_of(embedder: Embedder, rows: Iterable[Item], read: Callable[[Item], bytes], *, size: int = SAMPLE) -> list[Any]:
+    """Up to `size` prepared rows, the same ones for the same set of ids; rows that cannot be read are left out."""
+    matching = (item for item in rows if item.media_type == embedder.spec.media)
+    chosen = heapq.nsmallest(size, matching, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
+
+    def prepared(item: Item) -> Any:
+        try:
+            return embedder.prepare(read(item))
+        except (MediaError, NotFound, Transient, OSError):
+            return None
+
+    with ThreadPoolExecutor(min(16, max(1, len(chosen))), thread_name_prefix="curate-sample") as pool:
+        return [row for row in pool.map(prepared, chosen) if row is not None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from curate.errors import ConfigError
 from curate.pipeline import Reporter, Silent
-from curate.pipeline.embed import embed_shard
+from curate.pipeline.embed import embed_shard, settle
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
 from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, vector_target
@@ -135,10 +135,15 @@ def embed_missing(
     """Computes the vectors that the store has not, batch by batch; every batch is committed before the next.
 
     options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
+    `--dtype auto` is decided first, on the user's own rows (see `settle`).
     Segments that do not match their checksum are named, dropped and computed again.
     Raises KeyboardInterrupt after the batch in flight when `stop` says so.
     """
     reporter = reporter or Silent()
+    held = [stored.spec.fingerprint for stored in store.specs(dataset)]
+    decided = settle(embedder, store.items(dataset), connector.read, stored=held)
+    if decided:
+        reporter.say(decided)
     spec = embedder.spec
     for line in store.verify(dataset):
         reporter.say(f"corrupt, dropped and computed again: {line}")
