@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -242,9 +241,8 @@ class MetadataFields:
 def unfit(field: str, value: Scalar) -> str:
     """Why a value cannot be stored, or ""."""
     if field_kind(field) == "number":
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            return f"{value!r} is not a finite number"
-        return ""
+        number = math.nan if value is None or isinstance(value, (str, bool)) else float(value)
+        return "" if math.isfinite(number) else f"{value!r} is not a finite number"
     if len(str(value)) > LONGEST:
         return f"longer than {LONGEST:,} characters"
     return "" if str(value) else "an empty string cannot be filtered for"
