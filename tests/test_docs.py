@@ -128,3 +128,9 @@ def test_the_json_page_names_every_field_of_sync(world, capfd):
     document = json.loads(capfd.readouterr().out)
     page = (ROOT / "docs/json.md").read_text()
     assert [key for key in document if f"`{key}`" not in page] == []
+
+
+def test_the_page_of_commands_is_what_the_commands_say():
+    from curate.cli._reference import reference
+
+    assert (ROOT / "docs/cli.md").read_text(encoding="utf-8") == reference(), "python -m curate.cli._reference > docs/cli.md"
