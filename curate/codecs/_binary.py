@@ -92,7 +92,7 @@ class Binary:
         x = np.empty((len(held), dim), np.float32)
         for rows in in_blocks(len(held)):
             bits = np.unpackbits(held[rows, NORM_BYTES:], axis=1, count=dim)
-            y = (2 * bits.astype(np.float32) - 1) * np.float32(self.spread or 1.0)
+            y = (2 * bits.astype(np.float32) - 1) * np.float32(self.spread)
             back = Rotation(dim, self.seed).inverse(y) if self.centred else y
             x[rows] = frame.restore(back, length[rows])
         return x
