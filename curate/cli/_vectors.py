@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,15 +20,22 @@ def model_of(session: Session, spec: EmbedderSpec) -> Embedder:
     """The model behind stored vectors, loaded.  Raises ConfigError where it gives other vectors now."""
     from curate import embedders
 
-    embedder = embedders.load(
-        spec.name,
-        device=session["device"],
-        dtype=spec.dtype,
-        preprocess=spec.preprocess if spec.preprocess in ("exact", "fast") else "exact",
-        layer=spec.layer if session.is_set("layer") else "",
-        offline=bool(session["offline"]),
-        options=dict(session.config.models.get(spec.name, {})),
-    )
+    def load(**flags: Any) -> Embedder:
+        return embedders.load(
+            spec.name,
+            device=session["device"],
+            offline=bool(session["offline"]),
+            options=dict(session.config.models.get(spec.name, {})),
+            **flags,
+        )
+
+    layer = spec.layer if session.is_set("layer") else ""
+    try:
+        preprocess = spec.preprocess if spec.preprocess in ("exact", "fast") else "exact"
+        embedder = load(layer=layer, dtype=spec.dtype, preprocess=preprocess)
+    except ConfigError:
+        # A third party's model may have neither flag; the fingerprint below tells whether it is the same one.
+        embedder = load(layer=layer)
     if embedder.spec.fingerprint != spec.fingerprint:
         differs = [name for name, value in spec.as_dict().items() if embedder.spec.as_dict()[name] != value]
         raise ConfigError(
