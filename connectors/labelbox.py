@@ -81,7 +81,11 @@ class LabelboxConnector:
     def has(self, dataset_id: str) -> bool:
         """Whether the key sees a dataset, slice or project of that id."""
         try:
-            Address.parse(dataset_id).look(self.platform)
+            address = Address.parse(dataset_id)
+        except ConfigError:
+            return False  # the name of a dataset elsewhere
+        try:
+            address.look(self.platform)
         except NotFound:
             return False
         return True

@@ -133,6 +133,9 @@ def sideways(self, data):
         (lambda: embedder(change=lambda self, x: np.sort(x, axis=0)), "order of its batch|size of its batch"),
         (lambda: embedder(prepare=sideways), "EXIF orientation"),
         (lambda: embedder(prepare=lambda self, data: np.frombuffer(data[:12].ljust(12), "u1").astype("f4")), "MediaError for"),
+        (lambda: embedder(view=lambda self, decoded: decoded.pixels[:2, :2].astype("f4"), at_least=None), "`view`"),
+        (lambda: embedder(view=lambda self, decoded: None), "`at_least`"),
+        (lambda: embedder(embed_pixels=lambda self, images: np.zeros((1, 2), np.float32)), "`embed_pixels`"),
         (lambda: embedder(embed_text=lambda self, texts: np.zeros((1, 2), np.float32)), "`embed_text`"),
     ],
 )
@@ -239,3 +242,21 @@ def test_the_knobs_of_the_fake_embedder():
     with pytest.raises(Crash):
         one.embed([one.prepare(data[0])])
     assert (one.prepared, one.embedded, one.batches) == (3, 1, 2)
+
+
+@dataclass
+class Told:
+    """An op that writes nothing, and says `evidence`."""
+
+    evidence: object
+    name: str = "told"
+    owns: frozenset = frozenset()
+
+    def __call__(self, embeddings, context):
+        return Findings("told", {}, self.evidence(embeddings), {})
+
+
+def test_evidence_may_list_rows_in_any_order_but_not_depend_on_it():
+    check_op(Told(lambda e: {"rows": [{"id": i, "parts": ["x", i]} for i in e.ids]}))
+    with pytest.raises(AssertionError, match="evidence does not depend"):
+        check_op(Told(lambda e: {"rows": [{"id": i, "place": n} for n, i in enumerate(e.ids)]}))

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from curate.errors import ConnectorError, MediaError
-from curate.protocols import Connector
+from curate.protocols import Connector, Prepares
 from curate.testing._demand import demand, raising
 from curate.types import Applied, Change, EmbedderSpec, Item, Scalar, field_kind
 
-UNKNOWN = "no-such-dataset-4e0c"
+UNKNOWN = "nosuchdataset4e0c"
+FOREIGN = "no/such dataset: 4e0c"
 AWKWARD = '=1+1 "quoted", line\nbreak <script>\U0001f600'
 
 
@@ -32,7 +33,8 @@ def check_connector(
     Demands:
     1. It has `name` (no colon in it), `takes_vectors` and the methods of the protocol.
     2. `has` knows the dataset, and says False for an unknown one.
-    3. `check` accepts the dataset and raises ConnectorError (NotFound) for an unknown one.
+    3. `check` accepts the dataset and raises ConnectorError (NotFound) for an unknown one; `prepare`, where it is offered,
+       names no field that was not wanted.
     4. `pages` gives every row once, with a non-empty id and version, scalar fields, and a cursor on the last page only; a new
        connector lists the same rows with the same versions; an unknown dataset or a cursor it never gave is a ConnectorError;
        a cursor it gave lists no row that the whole listing has not.
@@ -46,6 +48,9 @@ def check_connector(
     connector = factory()
     _check_shape(connector)
     _check_finding(connector, dataset_id)
+    if isinstance(connector, Prepares):
+        places = connector.prepare(dataset_id, spec=None, fields=fields, create=True)
+        demand(set(places) <= set(fields), f"`prepare` names no field that was not wanted, not {sorted(set(places))}")
     items = _check_pages(factory, dataset_id)
     _check_reading(connector, items)
     _check_fields(factory, dataset_id, items, fields, awkward)
@@ -68,7 +73,8 @@ def _check_shape(connector: Connector) -> None:
 
 def _check_finding(connector: Connector, dataset_id: str) -> None:
     demand(connector.has(dataset_id) is True, f"`has` returns True for {dataset_id!r}")
-    demand(connector.has(UNKNOWN) is False, "`has` returns False for an unknown dataset")
+    for name in (UNKNOWN, FOREIGN):
+        demand(connector.has(name) is False, "`has` returns False for an unknown dataset, also one that cannot be its own")
     connector.check(dataset_id)
     with raising(ConnectorError, "`check` raises ConnectorError for an unknown dataset"):
         connector.check(UNKNOWN)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from curate import media
 from curate.errors import MediaError
 from curate.geometry import norms
 from curate.protocols import Embedder
@@ -57,7 +58,9 @@ def check_embedder(embedder: Embedder, *, samples: Sequence[bytes] | None = None
     4. The vector of a row depends on its bytes only: not on the batch it is in, its size or its order, nor on earlier calls.
     5. Different rows have different vectors.
     6. Images are seen upright: EXIF orientation changes nothing (images only).
-    7. `embed_text`, where there is one, gives (n, dim) float32, finite.
+    7. `view`, where there is one, gives for a decoded image what `prepare` gives for its bytes, and `at_least` is a number of
+       pixels or None (images only); `embed_pixels`, where there is one, takes decoded images.
+    8. `embed_text`, where there is one, gives (n, dim) float32, finite.
     """
     spec = embedder.spec
     _check_spec(spec)
@@ -74,6 +77,7 @@ def check_embedder(embedder: Embedder, *, samples: Sequence[bytes] | None = None
     _check_independence(embedder, rows, vectors, tolerance * scale)
     if spec.media == "image":
         _check_upright(embedder, max(tolerance, 1e-3) * scale)
+        _check_view(embedder, rows, tolerance * scale)
     if hasattr(embedder, "embed_text"):
         texts = embedder.embed_text(["a photo of a cat", "ein Haus"])
         _check_array(spec, texts, 2, "`embed_text`")
@@ -135,6 +139,21 @@ def _check_upright(embedder: Embedder, allowed: float) -> None:
     both = _embedded(embedder, [embedder.prepare(upright), embedder.prepare(marked)])
     far = float(embedder.spec.space.distance(both[:1], both[1:])[0])
     demand(far <= allowed, f"an image turned by EXIF orientation has the vector of the upright one: {far:.3g} apart")
+
+
+def _check_view(embedder: Any, rows: Sequence[bytes], allowed: float) -> None:
+    def same(found: Vectors, sentence: str) -> None:
+        far = float(embedder.spec.space.distance(found, _embedded(embedder, [embedder.prepare(data) for data in rows])).max())
+        demand(far <= allowed, f"{sentence}: {far:.3g} apart, {allowed:.3g} allowed")
+
+    if hasattr(embedder, "view"):
+        at_least: Any = getattr(embedder, "at_least", "missing")
+        demand(at_least is None or (isinstance(at_least, int) and at_least > 0), "`at_least` is a number of pixels, or None")
+        views = [embedder.view(media.decode(data, at_least=at_least)) for data in rows]
+        same(_embedded(embedder, views), "`view` of a decoded image is what `prepare` makes of its bytes")
+    if hasattr(embedder, "embed_pixels"):
+        images = [media.decode(data).pixels for data in rows]
+        _check_array(embedder.spec, embedder.embed_pixels(images), len(images), "`embed_pixels`")
 
 
 def _saved(image: Any, form: str, **options: Any) -> bytes:

@@ -10,6 +10,8 @@ from curate.errors import ConfigError
 from curate.ops.clusters import Clusters
 from curate.ops.duplicates import Duplicates
 from curate.ops.hierarchy import Tag
+from curate.ops.labels import Labels
+from curate.ops.quality import Quality
 from curate.ops.sampling import Sample
 from curate.taxonomy import read_taxonomy
 from curate.testing import check_op, make_context, sample_embeddings
@@ -23,6 +25,7 @@ def labelled(embeddings):
     fields = {
         "split": {i: ("train", "test")[n % 2] for i, n in number.items()},
         "confidence": {i: (n * 37 % 101) / 101 for i, n in number.items()},
+        "guess": {i: ("dog", "cat", "car", "cat")[n % 4] for i, n in number.items()},
         "label": {i: ("dog", "cat", "car", "bus")[n % 4] for i, n in number.items()},
     }
     return make_context(embeddings, fields=fields, embed_text=embed_text)
@@ -70,6 +73,10 @@ CASES = {
         f"sample {method}": (functools.partial(Sample, method=method, budget="20%"), labelled)
         for method in ("ordered confidence", "ordered -confidence", "balanced label", "uncertain confidence")
     },
+    "quality": (Quality, thumbnails),
+    "quality without thumbnails": (Quality, make_context),
+    "labels": (Labels, labelled),
+    "labels with predictions": (lambda: Labels(predictions="guess", confidence="confidence", by=["split"]), labelled),
     "tag": (lambda: Tag(taxonomy()), labelled),
     "tag calibrated": (lambda: Tag(taxonomy(), risk=0.5, labels_field="label"), labelled),
 }
