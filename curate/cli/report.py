@@ -16,11 +16,14 @@ from curate.cli._session import Session, verb
 
 if TYPE_CHECKING:
     from curate.cli._target import Target
-    from curate.report import Report
+    from curate.report import Histogram, Report
     from curate.store import Store
     from curate.types import EmbedderSpec
 
 LABEL_FIELDS = ("label", "labels", "ground_truth", "split")
+MEASURED = 20_000
+"""Vectors that distributions are measured on."""
+
 PACKAGES = ("curate-vision", "numpy", "scikit-learn", "torch", "transformers")
 
 
@@ -72,9 +75,32 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
         findings=findings,
         failures=store.failures(target.key, spec.fingerprint),
         fields={name: store.fields(target.key, name) for name in LABEL_FIELDS if name in names},
+        histograms=_histograms(store, target, spec),
         made=_made(session),
     )
     return build_report(material)
+
+
+def _histograms(store: Store, target: Target, spec: EmbedderSpec) -> list[Histogram]:
+    """Distance from [ROOT], norms and values of the vectors, on at most `MEASURED` of them."""
+    from curate.ops.distributions import describe
+    from curate.report import Histogram
+
+    ids = store.embedded_ids(target.key, spec.fingerprint)
+    if not ids:
+        return []
+    step = -(-len(ids) // MEASURED)
+    vectors = store.embeddings(target.key, spec.fingerprint, ids=ids[::step]).vectors
+    found = describe(spec.space, vectors)
+    note = f"measured on {len(vectors):,} of {len(ids):,} rows" if step > 1 else ""
+    dead = len(found["dead_dimensions"])
+    values = f"{dead:,} of {spec.dim:,} dimensions hardly vary" + (f"; {note}" if note else "")
+    parts = (
+        ("Distance from [ROOT]", found["from_root"]["unit"], found["from_root"]["images"], note),
+        ("Length of the vectors", "Euclidean length", found["norms"], note),
+        ("Values of the vectors", "value", found["values"], values),
+    )
+    return [Histogram(title, unit, counts["edges"], counts["counts"], text) for title, unit, counts, text in parts]
 
 
 def _made(session: Session) -> dict[str, str]:

@@ -33,6 +33,9 @@ BLURRY = 0.5
 TIMES = 16.0
 """A size is odd when the pixels are that many times more or fewer than the dataset's median."""
 
+RARE = 0.05
+"""Odd sizes and shapes are rare: what more rows than this share have is a second kind of image, not an odd one."""
+
 LONG = 3.0
 """A shape is odd when the long side is that many times the short one, and twice the dataset's median ratio."""
 
@@ -143,8 +146,9 @@ class Quality:
             evidence["issues"] = image_issues(rows.ids, looks) | _size_issues(rows, context)
             summary |= {"checked": max(seen, _sized(rows, context)), "unseen": len(rows) - seen}
         if self.outliers:
-            near, mean = strangeness(rows, copies_of(rows, context), self.neighbours)
-            evidence["outliers"] = _outliers(rows, near, mean)
+            copies = copies_of(rows, context)
+            near, mean = strangeness(rows, copies, self.neighbours)
+            evidence["outliers"] = _outliers(rows, near, mean, copies)
             evidence["uniqueness"] = uniqueness(near)
         issues = {key: lines for key, lines in evidence["issues"].items() if lines}
         evidence["issues"] = issues
@@ -217,19 +221,20 @@ def _size_issues(rows: Ordered, context: Context) -> dict[str, list[dict[str, An
             found["small" if less else "large"].append(line)
         if longer > max(LONG, 2 * shape):
             found["shape"].append(_line(rows.ids[row], longer, f"{text}: {longer:.1f} times as long as it is short"))
+    found = {key: lines if len(lines) <= max(1, RARE * some.size) else [] for key, lines in found.items()}
     found["small"].sort(key=lambda line: (line["value"], line["id"]))
     for key in ("large", "shape"):
         found[key].sort(key=lambda line: (-line["value"], line["id"]))
     return found
 
 
-def _outliers(rows: Ordered, near: Floats64, mean: Floats64) -> list[dict[str, Any]]:
+def _outliers(rows: Ordered, near: Floats64, mean: Floats64, copies: Mask) -> list[dict[str, Any]]:
     # On a log scale the fence is the same for a distance and for its square, which cosine distance is of the straight line.
     apart = mean[np.isfinite(mean) & (mean > 0)]
     cut = float(np.exp(fence(np.log(apart)))) * (1 + GUARD) if apart.size else float("inf")
     usual = float(np.nanmedian(mean)) if np.isfinite(mean).any() else 0.0
     found = []
-    for row in np.flatnonzero(mean > cut):
+    for row in np.flatnonzero((mean > cut) & ~copies):
         times = f"{mean[row] / usual:.1f} times as far from its nearest rows as usual" if usual > 0 else "far from all others"
         found.append(
             {"id": rows.ids[row], "distance": round(float(mean[row]), 6), "nearest": round(float(near[row]), 6), "text": times}

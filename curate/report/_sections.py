@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.report.parts import Bar, Bars, Group, Section, Shown, Step, Tile
-from curate.types import Findings
+from curate.report.parts import Bar, Bars, Group, Map, Section, Shown, Step, Tile
+from curate.types import Findings, Scalar
 
 GROUPS = 100
 """Duplicate groups that a report shows; the rest is counted."""
@@ -25,6 +25,9 @@ TYPICAL = 6
 
 LISTED = 200
 """Lines of a long table."""
+
+COLOURED: Mapping[str, str] = {"clusters": "cluster", "duplicates": "duplicate", "sample": "sample", "tag": "path"}
+"""Op -> the field that can colour the map."""
 
 KINDS: Mapping[str, str] = {
     "bytes": "same file",
@@ -207,3 +210,40 @@ def clusters(found: Findings | None, rows: int) -> Told | None:
         groups.append(Group(title, [Shown(str(i)) for i in entry["medoids"][:TYPICAL]], note, int(entry["size"])))
     section = Section("clusters", "Clusters", text, groups, grid="cards")
     return Told(section, [line], tile=Tile(f"{len(entries):,}", "clusters", "clusters"))
+
+
+def stored_map(findings: Mapping[str, Findings], fields: Mapping[str, Mapping[str, Scalar]]) -> Map | None:
+    """The map that `curate map` kept, coloured by cluster, copies, sample, the first tag and the fields given."""
+    found = findings.get("map")
+    points = found.evidence.get("points", {}) if found is not None else {}
+    if found is None or not points:
+        return None
+    ids = sorted(points)
+    place = [points[i] for i in ids]
+    trust = found.summary.get("trustworthiness")
+    note = f"Made by {str(found.summary.get('method', '')).upper()} from the vectors."
+    if trust is not None:
+        note += (
+            f" Trustworthiness {trust:.2f}: 1 when all neighbours on the map are neighbours in the embedding, 0.5 by chance."
+        )
+    return Map(ids, [p[0] for p in place], [p[1] for p in place], _colours(ids, findings, fields), note, _third(place))
+
+
+def _third(place: Sequence[Sequence[float]]) -> list[float]:
+    return [p[2] for p in place] if place and len(place[0]) > 2 else []
+
+
+def _colours(
+    ids: Sequence[str], findings: Mapping[str, Findings], fields: Mapping[str, Mapping[str, Scalar]]
+) -> dict[str, list[str]]:
+    values = {name: found.values.get(key, {}) for name, key in COLOURED.items() if (found := findings.get(name)) is not None}
+    colours: dict[str, list[str]] = {}
+    if "clusters" in values:
+        colours["cluster"] = [str(values["clusters"].get(i, "none")) for i in ids]
+    if "duplicates" in values:
+        colours["copies"] = ["copy" if str(values["duplicates"].get(i, "")).startswith("copy-of/") else "other" for i in ids]
+    if "sample" in values:
+        colours["sample"] = ["chosen" if values["sample"].get(i) else "other" for i in ids]
+    if "tag" in values:
+        colours["tag"] = [str(values["tag"].get(i) or "untagged").partition("/")[0] for i in ids]
+    return colours | {name: [str(held.get(i, "none")) for i in ids] for name, held in fields.items() if held}

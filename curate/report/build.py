@@ -61,7 +61,9 @@ def build_report(material: Material) -> Report:
     if not steps:
         steps = [Step("Run the ops on this dataset", f"curate sync --dataset {_quoted(m.dataset)} --dry-run")]
     sections += [section for section in (more, failed) if section is not None]
-    return Report(m.dataset, tiles, found, steps, sections, _made(m), m.map, m.gates)
+    return Report(
+        m.dataset, tiles, found, steps, sections, _made(m), m.map or _sections.stored_map(m.findings, m.fields), m.gates
+    )
 
 
 def _quoted(text: str) -> str:

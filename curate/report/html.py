@@ -158,7 +158,8 @@ def _map_parts(points: Map | None) -> tuple[str, str, str]:
         "y": [round(float(v), 4) for v in some.y],
         "colours": {shown(name): _few(values) for name, values in some.colours.items()},
         "quiet": "other",
-        "kind": "scattergl" if len(some.ids) > 2000 else "scatter",
+        "z": [round(float(v), 4) for v in some.z],
+        "kind": "scatter3d" if len(some.z) else "scattergl" if len(some.ids) > 2000 else "scatter",
     }
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     for character in "<>&":
@@ -174,7 +175,8 @@ def drawn(points: Map) -> Map:
     rows = np.sort(np.random.default_rng(0).choice(count, POINTS, replace=False)).tolist()
     colours = {name: [values[i] for i in rows] for name, values in points.colours.items()}
     note = f"{points.note} {POINTS:,} of {count:,} rows are drawn.".strip()
-    return Map([points.ids[i] for i in rows], [points.x[i] for i in rows], [points.y[i] for i in rows], colours, note)
+    x, y, z = ([axis[i] for i in rows] if len(axis) else [] for axis in (points.x, points.y, points.z))
+    return Map([points.ids[i] for i in rows], x, y, colours, note, z)
 
 
 def _few(values: Any) -> list[str]:

@@ -24,12 +24,14 @@
     var keys = Array.from(groups.keys()).sort(function (a, b) { return groups.get(b).length - groups.get(a).length; });
     return keys.map(function (key, k) {
       var rows = groups.get(key), quiet = key === data.quiet;
-      return {
+      var trace = {
         type: data.kind, mode: "markers", name: escaped(key || "rows").slice(0, 60),
         x: rows.map(function (i) { return data.x[i]; }), y: rows.map(function (i) { return data.y[i]; }),
         text: rows.map(function (i) { return escaped(data.ids[i]); }), hovertemplate: "%{text}<extra>%{fullData.name}</extra>",
-        marker: { size: data.x.length > 5000 ? 3 : 6, opacity: quiet ? 0.35 : 0.8, color: quiet ? "#9aa3ad" : palette[k % palette.length] }
+        marker: { size: data.x.length > 5000 || data.z.length ? 3 : 6, opacity: quiet ? 0.35 : 0.8, color: quiet ? "#9aa3ad" : palette[k % palette.length] }
       };
+      if (data.z.length) trace.z = rows.map(function (i) { return data.z[i]; });
+      return trace;
     });
   }
   function layout() {
@@ -38,8 +40,8 @@
     var axis = { visible: false, fixedrange: false };
     return {
       margin: { l: 8, r: 8, t: 36, b: 8 }, xaxis: axis, yaxis: Object.assign({ scaleanchor: "x" }, axis), hovermode: "closest",
-      paper_bgcolor: card, plot_bgcolor: card, font: { color: ink }, showlegend: true,
-      legend: { itemsizing: "constant", orientation: plot.clientWidth < 600 ? "h" : "v" }, dragmode: "pan"
+      scene: { xaxis: { visible: false }, yaxis: { visible: false }, zaxis: { visible: false } }, paper_bgcolor: card, plot_bgcolor: card, font: { color: ink }, showlegend: true,
+      legend: { itemsizing: "constant", orientation: plot.clientWidth < 600 ? "h" : "v" }, dragmode: data.z.length ? "orbit" : "pan"
     };
   }
   function draw() {

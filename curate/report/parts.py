@@ -115,9 +115,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Rows as points of a plane.
+    """Rows as points of a plane, or of space.
 
-    ids: (n,).  x, y: (n,).  colours: name of a colouring -> one value a row.  note: how it was made, and how many are shown.
+    ids: (n,).  x, y: (n,); z: (n,) or empty.  colours: name of a colouring -> one value a row.  note: how it was made, and how
+    many are shown.
     """
 
     ids: Sequence[str]
@@ -125,6 +126,7 @@ class Map:
     y: Sequence[float]
     colours: Mapping[str, Sequence[str]] = field(default_factory=dict)
     note: str = ""
+    z: Sequence[float] = ()
 
 
 class Gate(Protocol):

@@ -61,6 +61,13 @@ def test_odd_sizes_and_shapes_stand_out_from_the_dataset():
     assert found.summary["checked"] == 24 and found.summary["unseen"] == 24
 
 
+def test_a_second_kind_of_image_is_not_odd():
+    found = Quality(outliers=False)(
+        embeddings(np.zeros((40, 2))), context(width=[64] * 30 + [900] * 10, height=[64] * 30 + [600] * 10)
+    )
+    assert found.evidence["issues"] == {}
+
+
 def test_rows_without_pixels_are_counted_not_judged():
     found = Quality(outliers=False)(embeddings(np.zeros((3, 2))), context([picture(0)]))
     assert found.summary["unseen"] == 2 and found.evidence["issues"] == {}
