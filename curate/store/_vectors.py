@@ -251,11 +251,13 @@ class VectorSets:
         self.db.many("DELETE FROM pushed WHERE spec=? AND row=?", ((spec, t.row) for t in targets))
 
     def _keep_facts(self, targets: Sequence[Target], facts: Sequence[Facts]) -> None:
+        nothing = Facts()
         self.db.many(
             "INSERT OR REPLACE INTO fact VALUES(?,?,?,?,?,?,?)",
             (
                 (t.row, t.edition, f.width, f.height, f.size_bytes, f.content_hash, f.pixel_hash)
                 for t, f in zip(targets, facts, strict=True)
+                if f != nothing
             ),
         )
 
