@@ -46,8 +46,8 @@ def fit_temperature(facet: Facet, scores: Array, truth: Sequence[int], *, start:
     scores: (leaves, rows).  truth: (rows,) tags, leaves or internal.  Minimises the sum of -log P(truth) plus a Gaussian prior
     on log(scale) at `start` with deviation `spread`, so that few rows move it little.  None with fewer than 10 usable rows.
     """
-    columns = [facet.leaves_below(tag) for tag in truth]
-    usable = [i for i, some in enumerate(columns) if np.isfinite(scores[some, i]).any()][:MOST_TEMPERATURE_ROWS]
+    columns = [facet.leaves_below(tag) if tag >= 0 else [] for tag in truth]
+    usable = [i for i, some in enumerate(columns) if some and np.isfinite(scores[some, i]).any()][:MOST_TEMPERATURE_ROWS]
     if len(usable) < MIN_TEMPERATURE_ROWS:
         return None
     from scipy.optimize import minimize_scalar
@@ -111,7 +111,9 @@ def calibrate_threshold(facet: Facet, ways: Routes, truth: Sequence[int], *, ris
 
 
 def wrong_rows(facet: Facet, ends: Sequence[int] | npt.NDArray[np.int32], truth: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Whether each row's last tag is neither its label nor above it; an untagged row (-1) is not wrong.  (rows,)."""
-    return np.array(
-        [end >= 0 and int(end) not in facet.ancestors(tag) for end, tag in zip(ends, truth, strict=True)], dtype=bool
-    )
+    """Whether each row's last tag is neither its label nor above it; an untagged row (-1) is not wrong.  (rows,).
+
+    truth: -1 for a row that shows nothing of the taxonomy, where any tag is wrong.
+    """
+    above = {tag: facet.ancestors(tag) if tag >= 0 else frozenset() for tag in set(truth)}
+    return np.array([end >= 0 and int(end) not in above[tag] for end, tag in zip(ends, truth, strict=True)], dtype=bool)

@@ -11,10 +11,13 @@ from curate.errors import ConfigError
 from curate.taxonomy import Facet, Taxonomy
 from curate.types import Scalar
 
+NONE = "none"
+"""The label of a row that shows nothing of the taxonomy: every tag would be wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labelled rows of one facet.  rows: their places.  truth: their tags, leaves or internal.
+    """The labelled rows of one facet.  rows: their places.  truth: their tags, leaves or internal; -1 for `NONE`.
 
     field: where the labels come from.  outside: labels that are no tag -> how many rows.  why: for each of them, the reason.
     """
@@ -41,7 +44,8 @@ def read_labels(taxonomy: Taxonomy, facet: Facet, name: str, values: Sequence[Sc
         if not label:
             continue
         if label not in meant:
-            meant[label] = facet.find(label)
+            found = facet.find(label)
+            meant[label] = -1 if found is None and label.casefold() == NONE else found
         tag = meant[label]
         elsewhere = shared and any(other.find(label) is not None for other in others)
         if tag is not None and tag not in facet.trivial and not elsewhere:

@@ -75,14 +75,15 @@ def from_texts(geometry: Geometry, leaf_vectors: Vectors, *, logit: str = "", sc
 def from_prototypes(facet: Facet, geometry: Geometry, x: Vectors, truth: Sequence[int]) -> LeafScores:
     """Leaf scores of a model without texts: shrunken diagonal linear discriminant analysis over labelled rows.
 
-    x: (n, d) labelled rows.  truth: (n,) their tags.  A tag's mean is shrunk to its parent's, m <- (n m + 3 m_parent)/(n + 3),
-    and s = -|(x - m)/sigma|^2 with one deviation for each dimension, pooled within the leaves.  Leaves without a labelled row
-    cannot be told from their siblings and get -inf.
+    x: (n, d) labelled rows.  truth: (n,) their tags, -1 for rows of no tag, which are left out.  A tag's mean is shrunk to its
+    parent's, m <- (n m + 3 m_parent)/(n + 3), and s = -|(x - m)/sigma|^2 with one deviation for each dimension, pooled within
+    the tags.  Leaves without a labelled row cannot be told from their siblings and get -inf.
     """
-    rows = np.asarray(geometry.prepare(x), dtype=np.float64)
-    means, counts = _shrunken_means(facet, rows, np.asarray(truth, dtype=np.int64))
+    tags = np.asarray(truth, dtype=np.int64)
+    rows, tags = np.asarray(geometry.prepare(x[tags >= 0]), dtype=np.float64), tags[tags >= 0]
+    means, counts = _shrunken_means(facet, rows, tags)
     leaves = np.asarray(facet.leaves)
-    sigma = _pooled_deviation(facet, rows, np.asarray(truth, dtype=np.int64))
+    sigma = _pooled_deviation(rows, tags)
     scaled = means[leaves] / sigma
     absent = np.flatnonzero(counts[leaves] == 0)
 
@@ -110,7 +111,7 @@ def _shrunken_means(facet: Facet, rows: Array, truth: Numbers) -> tuple[Array, A
     return means, counts
 
 
-def _pooled_deviation(facet: Facet, rows: Array, truth: Numbers) -> Array:
+def _pooled_deviation(rows: Array, truth: Numbers) -> Array:
     """One deviation for each dimension, within tags, drawn a tenth of the way to their mean: (d,), > 0."""
     within, degrees = np.zeros(rows.shape[1]), 0
     for tag in np.unique(truth):

@@ -211,7 +211,7 @@ class Tag:
             return from_texts(spec.space, vectors, logit=self.logit or context.logit, scale=self.scale or context.logit_scale)
         if self.scores == "text":
             raise ConfigError(f"tag: model {spec.name!r} has no text tower; use CLIP, or prototypes from labelled rows")
-        leaves = {t for t in labels.truth if not facet.children[t]}
+        leaves = {t for t in labels.truth if t >= 0 and not facet.children[t]}
         if len(leaves) < 2:
             raise ConfigError(
                 f"tag: model {spec.name!r} has no texts to compare images with, so facet {facet.name!r} needs labelled rows: a "

@@ -341,3 +341,20 @@ def test_cosine_means_of_texts_are_unit_length():
         FACET, FACET.leaves, COSINE, lambda ts: np.stack([known.setdefault(t, rng.normal(size=8) * 5) for t in ts])
     )
     np.testing.assert_allclose(np.square(vectors).sum(axis=1), 1, atol=1e-6)
+
+
+def test_rows_labelled_none_count_against_every_tag():
+    emb, truth, texts = world(noise=0.1, count=600)
+    rng = np.random.default_rng(1)
+    strange = rng.random(600) < 0.3
+    x = np.where(strange[:, None], rng.normal(size=emb.vectors.shape) * 0.4, emb.vectors).astype(np.float32)
+    known = ["None" if odd else FACET.keys[v] for v, odd in zip(truth, strange, strict=True)]
+    ctx = context(embed_text=texts, fields={"label": known})
+    found = Tag(TREE, risk=0.05, labels_field="label")(embeddings(x), ctx)
+    assert found.evidence["facets"]["path"]["labels"]["rows"] == 600
+    tagged = [i in found.values["path"] for i in emb.ids]
+    assert np.mean(np.array(tagged)[strange]) < 0.15 < 0.8 < np.mean(np.array(tagged)[~strange])
+    prototypes = Tag(TREE, labels_field="label")(embeddings(x), context(fields={"label": known}))
+    assert prototypes.summary["tagged"] > 300
+    figures = Tag(TREE, labels_field="label").evaluate(embeddings(x), ctx)["path"]
+    assert figures["rows"] == 600 and figures["wrong"] < 0.35
