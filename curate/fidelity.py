@@ -88,12 +88,18 @@ class Evaluation:
 
         Binary is never recommended: it is an index, not a copy.
         """
-        if not 0 <= max_recall_loss <= 1:
-            raise ConfigError(f"--max-recall-loss {max_recall_loss:g}: a share of recall@10 between 0 and 1")
+        check_loss(max_recall_loss)
         kept = [r for r in self.results if r.codec != "binary" and 1 - r.recall[10] <= max_recall_loss + 1e-12]
         if not kept:
             raise ConfigError("no evaluated codec stays within that loss; evaluate f32 too")
         return min(kept, key=lambda r: (r.bytes_per_vector, -r.recall[10], r.codec))
+
+
+def check_loss(max_recall_loss: float) -> float:
+    """A loss of recall@10 that can be asked for; raises ConfigError for any other number."""
+    if not 0 <= max_recall_loss <= 1:
+        raise ConfigError(f"--max-recall-loss {max_recall_loss:g}: a share of recall@10 between 0 and 1")
+    return max_recall_loss
 
 
 def evaluate(

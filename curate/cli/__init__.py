@@ -34,10 +34,12 @@ VERBS: dict[str, str] = {
     "baseline": "Keep the distribution of the vectors, for the gate max_drift.",
     "status": "What the store holds, and what is left to do.",
     "report": "Write a self-contained report.html.",
-    "search": "Find the rows nearest to an image.",
+    "search": "Find the rows nearest to an image or a text.",
     "export": "Copy or link the kept, chosen or duplicate files to a folder.",
     "export-vectors": "Write the vectors as npy, parquet or safetensors.",
     "import-vectors": "Bring vectors computed elsewhere.",
+    "models": "List the models known by name; fetch one.",
+    "compress": "Hold the vectors in a smaller codec, or measure what each costs.",
     "list": "List connectors, embedders or ops.",
     "config": "Show the configuration and where each value comes from.",
 }

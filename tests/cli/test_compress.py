@@ -1,0 +1,106 @@
+"""`curate compress` and `curate compress --evaluate`."""
+
+import numpy as np
+import pytest
+
+from curate.codecs import NAMES
+from curate.geometry import norms
+from curate.store import Store
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch, curate):
+    """500 clustered rows of 32 numbers in a store; every tenth has a near copy.  Returns them in id order."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 32))[rng.integers(0, 20, 500)] + 0.5 * rng.standard_normal((500, 32))
+    x[1::10] = x[0::10] + 0.02 * rng.standard_normal((50, 32))
+    x = (x * np.exp(0.5 * rng.standard_normal((500, 1)))).astype(np.float32)
+    np.save("x.npy", x)
+    (tmp_path / "ids.txt").write_text("".join(f"r{n:04d}\n" for n in range(500)))
+    args = ("import-vectors", "x.npy", "--ids", "ids.txt", "--geometry", "euclidean", "--name", "mine")
+    assert curate(*args)[0] == 0
+    return x
+
+
+def held(tmp_path):
+    with Store.open(tmp_path / ".curate") as store:
+        (spec,) = store.specs()
+        return spec.codec, store.embeddings(spec.dataset, spec.spec.fingerprint).vectors
+
+
+def test_compress_holds_int8_when_no_codec_is_named(stored, curate, tmp_path):
+    code, document, _ = curate("compress", "--json")
+    assert (code, document["codec"], document["before"]) == (0, "int8", ["f32"])
+    assert document["bytes_after"] < document["bytes_before"] / 2 and document["decides_duplicates"]
+    name, vectors = held(tmp_path)
+    assert name == "int8"
+    assert np.quantile(np.abs(norms(vectors) / norms(stored) - 1), 0.99) <= 0.002
+    assert (norms(vectors - stored) <= 0.01 * norms(stored)).mean() > 0.99
+
+
+def test_compress_again_says_that_the_loss_stays(stored, curate, tmp_path):
+    assert curate("compress", "--codec", "int4")[0] == 0
+    code, document, said = curate("compress", "--codec", "f32", "--json")
+    assert (code, document["before"]) == (0, ["int4"])
+    assert "what that lost stays lost" in said
+    assert held(tmp_path)[0] == "f32"
+
+
+def test_few_bits_are_not_for_duplicates(stored, curate):
+    code, document, said = curate("compress", "--codec", "tc:2", "--json")
+    assert (code, document["decides_duplicates"]) == (0, False)
+    assert "too few bits to decide duplicates" in said
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--codec", "int9"), "did you mean 'int8'"),
+        (("--codec", "tc:9"), "1 to 4 bits"),
+        (("--codec", "binary"), "never the only copy"),
+        (("--max-recall-loss", "0.01"), "belong to --evaluate"),
+        (("--evaluate", "--max-recall-loss", "2"), "between 0 and 1"),
+        (("--evaluate", "--radius", "-1"), "impossible"),
+        (("--model", "other"), "no vectors of model 'other'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_changes_nothing(stored, curate, tmp_path, args, says):
+    code, document, said = curate("compress", *args)
+    assert (code, document) == (2, None)
+    assert says in said
+    name, vectors = held(tmp_path)
+    assert name == "f32"
+    np.testing.assert_array_equal(vectors, stored)
+
+
+def test_evaluate_measures_every_codec_and_changes_nothing(stored, curate, tmp_path):
+    code, document, _ = curate("compress", "--evaluate", "--max-recall-loss", "0.02", "--json")
+    assert code == 0
+    found = {c["codec"]: c for c in document["codecs"]}
+    assert set(found) | set(document["refused"]) == set(NAMES)
+    assert found["f32"]["recall"] == {"1": 1.0, "10": 1.0, "100": 1.0}
+    assert found["f32"]["tau"] == pytest.approx(1)
+    assert found["int8"]["recall"]["10"] > 0.95 and found["int8"]["norm_error"] <= 0.002
+    sizes = [found[name]["bytes_per_vector"] for name in ("f32", "f16", "int8", "int4", "tc:2", "tc:1")]
+    assert sizes == sorted(sizes, reverse=True)
+    best = document["recommendation"]["codec"]
+    assert 1 - found[best]["recall"]["10"] <= 0.02
+    smaller = [c for c in found.values() if c["bytes_per_vector"] < found[best]["bytes_per_vector"] and c["codec"] != "binary"]
+    assert all(1 - c["recall"]["10"] > 0.02 for c in smaller)
+    assert all(0 <= c["clusters"] <= 1 and 0 <= c["sample"] <= 1 for c in (found["f32"], found["int8"]))
+    assert [point["codec"] for point in document["figure"]] == [c["codec"] for c in document["codecs"]]
+    assert curate("compress", "--evaluate", "--max-recall-loss", "0.02", "--json")[1]["figure"] == document["figure"]
+    np.testing.assert_array_equal(held(tmp_path)[1], stored)
+
+
+def test_evaluate_prints_a_table_and_advice(stored, curate):
+    code, document, said = curate("compress", "--evaluate", "--codec", "int8", "--max-recall-loss", "0.05")
+    assert (code, document) == (0, None)
+    assert "int8" in said and "tc:1" not in said and "to lose at most 5.00% of recall@10" in said
+
+
+def test_evaluating_what_is_compressed_says_against_what(stored, curate):
+    assert curate("compress")[0] == 0
+    assert "held as int8: losses are measured against that" in curate("compress", "--evaluate", "--codec", "int4")[2]
