@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from curate.cli._session import Session, verb
+from curate.store import Store
+from curate.types import EmbedderSpec
 
 EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
     "models": (
@@ -108,6 +110,16 @@ def _connector(session: Session, name: str) -> dict[str, str]:
         return {"name": name, "state": "not reached", "advice": str(err)}
 
 
+def _recall(store: Store, dataset: str, spec: EmbedderSpec) -> str:
+    """What the kept index of a set of vectors finds of the exact nearest rows; "" where there is none."""
+    import numpy as np
+
+    from curate.pipeline.search import recall
+
+    found = recall(store, dataset, spec, rng=np.random.default_rng(0))
+    return "" if found is None else f"index of {dataset} by {spec.name}: recall@10 {found:.3f} against the exact search"
+
+
 def _store(session: Session) -> dict[str, str]:
     from curate.errors import CurateError
 
@@ -116,6 +128,8 @@ def _store(session: Session) -> dict[str, str]:
     try:
         with session.open_store() as store:
             held = ", ".join(f"{d} ({store.count(d):,} rows)" for d in store.datasets())
-        return {"state": f"{session.store_path}: {held or 'empty'}", "advice": ""}
+            measured = [_recall(store, d, spec.spec) for d in store.datasets() for spec in store.specs(d) if spec.rows]
+        indexes = "".join(f"; {line}" for line in measured if line)
+        return {"state": f"{session.store_path}: {held or 'empty'}{indexes}", "advice": ""}
     except CurateError as err:
         return {"state": f"{session.store_path}: cannot be opened", "advice": str(err)}

@@ -9,10 +9,13 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curate.embedders._request import Request
 from curate.errors import ConfigError, CurateError, EmbedderError, UnknownName
 from curate.media import MAX_PIXELS
 from curate.protocols import Embedder
+from curate.types import EmbedderSpec, Vectors
 
 GROUP = "curate.embedders"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -110,3 +113,52 @@ def _arguments(request: Request, parameters: Mapping[str, inspect.Parameter]) ->
         if key not in arguments:
             raise ConfigError(f"the model {request.name!r} needs the option {key!r}, in its [models] table of curate.toml")
     return arguments
+
+
+def load_as(
+    spec: EmbedderSpec,
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    options: Mapping[str, Any] | None = None,
+    max_pixels: int | None = None,
+    notify: Callable[[str], None] = lambda _line: None,
+) -> Embedder:
+    """The model that made stored vectors, set up as it was then.
+
+    Raises EmbedderError naming what differs when the model of that name would give other vectors today.
+    """
+
+    def loaded(**flags: str) -> Embedder:
+        made = load(spec.name, device=device, offline=offline, options=options, max_pixels=max_pixels, notify=notify, **flags)
+        if getattr(made, "unsettled", False):
+            made.settle((), stored=(spec.fingerprint,))  # type: ignore[attr-defined]
+        return made
+
+    made = loaded()
+    if made.spec != spec:
+        same = {
+            name: getattr(spec, name)
+            for name in ("layer", "preprocess", "dtype")
+            if getattr(made.spec, name) != getattr(spec, name)
+        }
+        made = loaded(**same) if same else made
+    if made.spec != spec:
+        now, then = made.spec.as_dict(), spec.as_dict()
+        differs = ", ".join(f"{name} is {now[name]!r}, was {then[name]!r}" for name in then if now[name] != then[name])
+        raise EmbedderError(f"model {spec.name!r} is not the one that made the stored vectors: {differs}. Embed again.")
+    return made
+
+
+def query_vector(embedder: Embedder, *, text: str | None = None, image: bytes | None = None) -> Vectors:
+    """The vector (dim,) of a query.  Raises EmbedderError for a text where the model has no place for texts, MediaError."""
+    if text is not None:
+        place = getattr(embedder, "embed_text", None)
+        if place is None:
+            raise EmbedderError(
+                f"model {embedder.spec.name!r} has no text tower: search it with --image, or embed with CLIP or EuCLIP"
+            )
+        return np.asarray(place([text])[0], dtype=np.float32)
+    if image is None or embedder.spec.media != "image":
+        raise EmbedderError(f"model {embedder.spec.name!r} takes {embedder.spec.media} rows: search it with --text")
+    return np.asarray(embedder.embed([embedder.prepare(image)])[0], dtype=np.float32)

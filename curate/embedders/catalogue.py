@@ -140,3 +140,32 @@ def _by_family(family: str, request: Request) -> Embedder:
     module = importlib.import_module(f"curate.embedders.{family}")
     made: Embedder = module.load(request)
     return made
+
+
+def listing() -> list[dict[str, Any]]:
+    """The models of the catalogue as JSON values, with "cached": whether their files are on this machine."""
+    return [
+        {
+            "name": name,
+            "geometry": model.geometry,
+            "dim": model.dim,
+            "media": model.media,
+            "size_bytes": model.size_bytes,
+            "licence": model.licence,
+            "cached": is_here(name),
+        }
+        for name, model in MODELS.items()
+    ]
+
+
+def is_here(name: str) -> bool:
+    """Whether a model of the catalogue can be loaded without network."""
+    from curate.embedders import _hub, euclip
+
+    model = MODELS[name]
+    if not model.repo:
+        return True
+    if model.file:
+        own = (_hub.own_folder(name) / model.file).is_file()
+        return own or euclip.converted(name).is_file() or _hub.in_cache(model.repo, (model.file,), revision=model.revision)
+    return _hub.in_cache(model.repo, ("config.json",), _hub.WEIGHTS)
