@@ -221,8 +221,8 @@ class Store:
         return named[-1] if named else None
 
     def codecs(self, dataset: str, fingerprint: str) -> list[Codec]:
-        """The codecs that the vectors of a set are held in (their error bounds decide what is borderline)."""
-        return self._vectors.codec_of(dataset, fingerprint)
+        """The codecs that the vectors of a set are held in, by name; their error bounds decide what is borderline."""
+        return self._vectors.codecs_of(dataset, fingerprint)
 
     def import_vectors(
         self, dataset: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors, *, codec: str = "f32"

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.codecs import Codec, codec_named
+from curate.codecs import Codec
 from curate.codecs import verify as verify_codes
 from curate.errors import Corrupt
 from curate.store._disk import remove
 from curate.store._packs import damaged_images, read_image, write_pack
 from curate.store._segments import Keys, Numbers, Segment, SegmentWriter, row_key, row_keys
-from curate.store._vectors import VectorSets
+from curate.store._vectors import VectorSets, only_copy
 from curate.types import EmbedderSpec, Vectors
 
 SMALL_BYTES = 8 << 20
@@ -75,6 +75,7 @@ def merge_small(sets: VectorSets, dataset: str, fingerprint: str) -> None:
 
 def rewrite(sets: VectorSets, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
     """Holds every vector of a set in another codec; returns (old, new) bytes of its files."""
+    wanted = only_copy(codec)
     key, spec = sets.spec_of(dataset, fingerprint)
     old = [int(n) for (n,) in sets.db.rows("SELECT key FROM segment WHERE spec=?", (key,))]
     places = _places(sets, key, by_id=True)
@@ -83,7 +84,7 @@ def rewrite(sets: VectorSets, dataset: str, fingerprint: str, codec: str) -> tup
         return before, before
     rng = np.random.default_rng(0)
     sample = np.sort(rng.permutation(len(places))[:SAMPLE_ROWS])
-    fitted = codec_named(codec).fit(_decoded(sets, spec, places[sample])[0], spec.space, rng)
+    fitted = wanted.fit(_decoded(sets, spec, places[sample])[0], spec.space, rng)
     rows = max(STEP, LARGE_BYTES // max(fitted.bytes_per_vector(spec.dim), 1))
     written: list[_Written] = []
     try:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from curate.codecs import Codec, Codes, codec_named
-from curate.errors import EmbedderError, StoreError
+from curate.codecs import DRIFT, Codec, Codes, codec_named, drift
+from curate.errors import ConfigError, EmbedderError, StoreError
 from curate.geometry import norms
 from curate.store._catalog import Catalog
 from curate.store._disk import remove
@@ -111,11 +111,15 @@ class VectorSets:
                 raise ValueError(f"the model {spec.name!r} does not match its fingerprint")
             return spec
 
-    def codec_of(self, dataset: str, fingerprint: str) -> list[Codec]:
-        """The codecs that vectors of this set are held in, one of each name; empty when there are none."""
-        key, _ = self.spec_of(dataset, fingerprint)
-        numbers = self.db.rows("SELECT max(key) FROM segment WHERE spec=? GROUP BY codec ORDER BY codec", (key,))
-        return [self.segment(int(number)).codec for (number,) in numbers]
+    def codecs_of(self, dataset: str, fingerprint: str) -> list[Codec]:
+        """The codecs that vectors of this set are held in, by name; one fitted twice is there twice."""
+        return self._steady(lambda: self._codecs_of(dataset, fingerprint))
+
+    def _codecs_of(self, dataset: str, fingerprint: str) -> list[Codec]:
+        key, spec = self.spec_of(dataset, fingerprint)
+        numbers = self.db.rows("SELECT key FROM segment WHERE spec=? ORDER BY codec, key", (key,))
+        segments = [self.segment(int(number), spec) for (number,) in numbers]
+        return list({segment.head.codec_header: segment.codec for segment in segments}.values())
 
     # ---- the embedding stage
 
@@ -202,15 +206,16 @@ class VectorSets:
                 self._place(key, targets, self._keep_segment(key, name, codec_name, len(targets), size))
 
     def _encode(self, dataset: str, spec: EmbedderSpec, vectors: Vectors, name: str) -> tuple[Codec, Codes]:
-        """The set's codec of this name, fitted on its first vectors, and the codes.  Raises EmbedderError naming no row."""
-        held = (dataset, spec.fingerprint, name)
+        """The codec and the codes: the one the set has of this name, unless it no longer fits, else one fitted on these."""
+        wanted = only_copy(name)
+        held = (dataset, spec.fingerprint, wanted.name)
         if held not in self._codecs:
             key = self.spec_key(dataset, spec.fingerprint)
-            number = self.db.value("SELECT max(key) FROM segment WHERE spec=? AND codec=?", (key, codec_named(name).name))
-            if number is None:
-                self._codecs[held] = codec_named(name).fit(vectors, spec.space, np.random.default_rng(0))
-            else:
+            number = self.db.value("SELECT max(key) FROM segment WHERE spec=? AND codec=?", (key, wanted.name))
+            if number is not None:
                 self._codecs[held] = self.segment(int(number)).codec
+        if held not in self._codecs or drift(self._codecs[held], vectors) >= DRIFT:
+            self._codecs[held] = wanted.fit(vectors, spec.space, np.random.default_rng(0))
         used = self._codecs[held]
         return used, used.encode(vectors)
 
@@ -372,6 +377,14 @@ class VectorSets:
                     missing = Path(err.filename) if err.filename else self.db.path
                     raise damaged(missing, "the file is missing" if err.filename else f"it names no {err}") from err
         raise AssertionError
+
+
+def only_copy(name: str) -> Codec:
+    """The codec of a name, if vectors may be held in nothing else.  Raises UnknownName, ConfigError."""
+    codec = codec_named(name)
+    if codec.name.startswith("binary"):
+        raise ConfigError(f"codec {name!r} keeps signs: it is an index, never the only copy of a vector. The smallest is tc:1.")
+    return codec
 
 
 def check_vectors(spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors, *, first: int = 0) -> Vectors:

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from curate.errors import Corrupt, EmbedderError, Locked, StoreError
+from curate.errors import ConfigError, Corrupt, EmbedderError, Locked, StoreError
 from curate.store import RowCounts, Store
 from curate.types import Batch, Change, EmbedderSpec, Facts, Failure, Findings, Item, Rejected
 from tests.store.conftest import DATASET, SPEC, assert_right, batch, embed_all, listed, rows, vector_of
@@ -376,3 +376,40 @@ def test_files_are_for_their_owner_only(store):
 def test_the_lock_file_is_readable_json(store):
     holder = json.loads((store.path / "lock").read_text())
     assert {"pid", "host", "since", "start", "command"} <= holder.keys()
+
+
+@pytest.mark.parametrize(("codec", "smaller"), [("int4", 6), ("tc:2", 6), ("tc:1", 7)])
+def test_learned_codecs_hold_a_set(store, codec, smaller):
+    spec = EmbedderSpec("wide", "", "projected", 64, "cosine")
+    basis = np.random.default_rng(1).standard_normal((8, 64))
+    vectors = (np.random.default_rng(0).standard_normal((5000, 8)) @ basis).astype(np.float32)
+    items = rows(5000)
+    listed(store, items)
+    ids = [i.id for i in items]
+    store.import_vectors(DATASET, spec, ids, vectors)
+    old, new = store.rewrite(DATASET, spec.fingerprint, codec)
+    assert old / new > smaller
+    assert store.verify() == []
+    held = store.embeddings(DATASET, spec.fingerprint).vectors
+    cosine = 1 - spec.space.distance(held, vectors)
+    assert cosine.mean() > 0.95
+    np.testing.assert_allclose(np.sqrt((held**2).sum(1)), np.sqrt((vectors**2).sum(1)), rtol=2e-3)
+    (used,) = store.codecs(DATASET, spec.fingerprint)
+    assert used.name == codec and used.bound is not None
+    store.import_vectors(DATASET, spec, ids[:400], vectors[:400], codec=codec)
+    assert len(store.codecs(DATASET, spec.fingerprint)) == 1, "the fitted codec is used again"
+    other = np.random.default_rng(5).standard_normal((400, 64)).astype(np.float32) * 5 + 9
+    store.import_vectors(DATASET, spec, ids[:400], other, codec=codec)
+    assert len(store.codecs(DATASET, spec.fingerprint)) == 2, "other vectors are fitted anew"
+
+
+def test_a_codec_that_cannot_hold_a_set_changes_nothing(store):
+    listed(store, rows(30))
+    embed_all(store)
+    for codec, says in [("tc:2", "rows"), ("binary", "never the only copy"), ("zip", "unknown codec"), ("tc:9", "1 to 4 bits")]:
+        with pytest.raises(ConfigError, match=says):
+            store.rewrite(DATASET, SPEC.fingerprint, codec)
+        with pytest.raises(ConfigError, match=says):
+            store.append(DATASET, SPEC, batch(rows(3)), codec=codec)
+    assert assert_right(store) == 30
+    assert [s.codec for s in store.specs()] == ["f32"]
