@@ -286,3 +286,11 @@ def test_pixel_hash_sees_pixels_and_size_only():
     scaled = media.facts(jpeg, media.decode(jpeg, at_least=50))
     assert scaled.pixel_hash is None and (scaled.width, scaled.height, scaled.size_bytes) == (400, 400, len(jpeg))
     assert media.facts(b"text").size_bytes == 4
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    data = saved(photo(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    assert media.decode(data).full
+    with pytest.raises(MediaError, match="scans"):
+        media.decode(data[:-2] + data[last:-2] * 300 + data[-2:])

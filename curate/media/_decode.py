@@ -24,6 +24,9 @@ MAX_PIXELS = 64_000_000
 """The default of `--max-pixels`: 64 megapixels are 192 MB once decoded."""
 
 
+_MAX_SCANS = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An image as it is seen.
@@ -69,6 +72,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, at_least: int | None = 
 def _decode_jpeg(data: bytes, max_pixels: int, at_least: int | None) -> Decoded:
     header = jpeg_header(data)
     _check_size(header.width, header.height, max_pixels)
+    # Each scan of a progressive JPEG costs a pass over all pixels; real ones have about ten, a hostile file may have thousands.
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise MediaError("undecodable", f"more than {_MAX_SCANS} scans")
     divisor = _divisor(header, at_least)
     pixels = _by_simplejpeg(data, header, divisor)
     if pixels is None:
