@@ -172,7 +172,13 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labelbox", action="store_true", help="a sync of a Labelbox stand-in, with twice the rows")
     args = parser.parse_args()
+    if args.labelbox:
+        sys.path.insert(0, str(ROOT))
+        from benchmarks import kill_labelbox
+
+        return kill_labelbox.report(kill_labelbox.kill_points(args.points, 2 * args.images, args.seed))
     found = kill_points(args.points, args.images, args.seed)
     for point in found:
         print(

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from connectors._labelbox_export import MOST_IDS, Exports
 from connectors._labelbox_rows import SIGNED, TEXT, is_address
 from curate import media
-from curate.errors import ConfigError, MediaError
+from curate.errors import ConfigError, MediaError, Transient
 from curate.types import Item
 
 REMEMBERED = 20_000
@@ -102,7 +102,12 @@ class Media:
                 "needs_media_root",
                 f"{scheme}:// addresses cannot be fetched; say --media-root {scheme}://BUCKET/=DIR for a local copy",
             )
-        data = media.fetch(address, allow_hosts=self.allow_hosts, timeout_s=self.timeout_s)
+        try:
+            data = media.fetch(address, allow_hosts=self.allow_hosts, timeout_s=self.timeout_s)
+        except Transient as err:
+            if err.retry_after is not None:
+                raise  # Whoever called waits as long as was asked.
+            data = media.fetch(address, allow_hosts=self.allow_hosts, timeout_s=self.timeout_s)
         # Some stores answer an expired signature with an error page and status 200.
         if data[:5] == b"<?xml" and b"<Error>" in data[:400] and b"<Code>" in data[:400]:
             raise MediaError("http_403", "the store answered with an error page")

@@ -298,9 +298,10 @@ def test_a_deleted_row_and_a_passing_failure(box, connect):
     rows = box.add_images(dataset, 2)
     connector = connect()
     items = listed(connector, dataset)
-    box.faults.add("image", "503", times=1)
+    box.faults.add("image", "503", times=3)
     with pytest.raises(Transient):
         connector.read(items[rows[0].id])
+    assert connector.read(items[rows[0].id]) == image(0)
     box.expire_urls()
     box.state.remove_row(rows[1].id)
     with pytest.raises(MediaError, match="gone"):

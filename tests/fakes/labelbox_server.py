@@ -172,11 +172,11 @@ class LabelboxServer:
             self._recent.append(now)
         return 0.0
 
-    def note(self, operation: str, status: int) -> None:
-        """Counts a request."""
+    def note(self, operation: str, status: int, arrived: float | None = None) -> None:
+        """Counts a request.  arrived: when it came, now when not said."""
         with self._meter:
             self.requests[operation] += 1
-            self.log.append((time.monotonic(), operation, status))
+            self.log.append((time.monotonic() if arrived is None else arrived, operation, status))
 
 
 def _error(code: str, message: str, **extensions: Any) -> dict[str, Any]:
@@ -269,6 +269,7 @@ class _Api(_Handler):
         )
 
     def do_POST(self) -> None:
+        arrived = time.monotonic()
         sent = self.body()
         box = self.box
         try:
@@ -292,7 +293,7 @@ class _Api(_Handler):
             box.note(operation, 401)
             return self.reply(401, json.dumps(_error("AUTHENTICATION_ERROR", "Invalid API key")).encode())
         status, answer = box.graphql(self.path, role, query, request.get("variables"), operation)
-        box.note(operation, status)
+        box.note(operation, status, arrived)
         self.finish_reply(status, json.dumps(answer).encode(), fault)
         return None
 
