@@ -14,7 +14,8 @@ class Switches:
 
     vector_reply: body of a good vector upload: "json", "empty", "text".
     bad_vector: one vector of a wrong size or of an unknown row in a chunk: "refuse_named" (400 that names the row), "refuse"
-    (400 that does not), "skip" (200, the row is left out).  reimport: the same row again: "overwrite", "refuse" (409), "twice" (counted twice).
+    (400 that does not), "skip" (200, the row is left out).
+    reimport: the same row again: "overwrite", "refuse" (409), "twice" (counted twice).
     taken_name: create_embedding with a taken name: "conflict", "second" (another one of the same name), "malformed".
     metadata_rows_per_call: more rows are refused.  enum_write: "replace" or "add".
     too_many: body of a 429: "json", "html", "graphql".  retry_after: whether a 429 has the header.
@@ -52,7 +53,7 @@ class Fault:
     """One rule.  operation: a glob over operation names, "import_vectors", "count_vectors", "export_file", "image".
 
     kind: "429", "503", "503_after" (the write was applied), "drop" (nothing applied, no reply), "drop_after" (applied, the
-    reply is cut), "hang", "slow", "truncate" (an export file cut at a line end), "401", "403", "html502", "error:CODE" (GraphQL).
+    reply is cut), "hang", "slow", "truncate" (an export file cut at a line end), "401", "403", "html502", "error:CODE".
     times: how often (None: always).  rate: probability of each.  seconds: Retry-After, length of a hang, a slow reply.
     """
 

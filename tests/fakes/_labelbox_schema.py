@@ -137,8 +137,8 @@ OPERATIONS = frozenset(
     exportDataRowsInCatalogPyApi exportDataRowsInProjectPyApi exportDataRowsInSlicePyApi GetExportMetadataHeaderPyApi
     GetExportFileFromOffsetPyApi GetEmbeddingsPyApi CreateEmbeddingPyApi DeleteEmbeddingPyApi GetMetadataOntologyBetaPyApi
     UpsertCustomMetadataSchemaPyApi DeleteCustomMetadataSchemaPyApi UpsertDataRowMetadataBetaPyApi
-    DeleteDataRowMetadataBetaPyApi dataRowCustomMetadataPyApi CheckAllDataRowsHaveBeenProcessedPyApi getSavedQueryPyApi GetCatalogSavedQueriesPyApi
-    GetProjectBatchesPyApi getProjectBatchPyApi createBatchV2PyApi createEmptyBatchPyApi addDataRowsToBatchAsyncPyApi
+    DeleteDataRowMetadataBetaPyApi dataRowCustomMetadataPyApi CheckAllDataRowsHaveBeenProcessedPyApi getSavedQueryPyApi
+    GetCatalogSavedQueriesPyApi GetProjectBatchesPyApi getProjectBatchPyApi createBatchV2PyApi createEmptyBatchPyApi addDataRowsToBatchAsyncPyApi
     createQueuePriorityUpdateTaskPyApi RemoveQueuedDataRowsFromBatchPyApi DeleteBatchPyApi
     """.split()
 )

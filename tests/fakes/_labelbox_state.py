@@ -1,4 +1,4 @@
-"""What the Labelbox stand-in keeps (datasets, rows, metadata fields, embeddings, projects, tasks) and the limits it enforces."""
+"""What the Labelbox stand-in keeps: datasets, rows, metadata fields, embeddings, projects, tasks; and the limits it has."""
 
 from __future__ import annotations
 
