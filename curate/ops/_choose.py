@@ -11,7 +11,7 @@ import numpy as np
 
 from curate.geometry import EUCLIDEAN, Geometry
 from curate.ops._kmeans import fit, fit_beside
-from curate.ops._rows import Floats64, Mask, Rows, block_rows, nearest
+from curate.ops._rows import Floats64, Mask, Rows, block_rows, nearest, paired
 from curate.types import Scalar, Vectors
 
 GROUND = 20_000
@@ -158,7 +158,7 @@ def cluster_centres(
     inside = np.flatnonzero(label >= 0)
     measure = _crowding(x, label, rng) if typical else np.zeros(len(x))
     if not typical and inside.size:
-        measure[inside] = EUCLIDEAN.distance(x[inside], centres[label[inside]])
+        measure[inside] = paired(x[inside], centres, label[inside], EUCLIDEAN)
     order = inside[np.lexsort((inside, measure[inside], label[inside]))]
     cluster, first, size = np.unique(label[order], return_index=True, return_counts=True)
     chosen = order[first][np.lexsort((cluster, order[first], -size))][:k]

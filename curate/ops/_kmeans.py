@@ -14,8 +14,8 @@ from curate.geometry import EUCLIDEAN
 from curate.ops._rows import Floats64, Rows, distinct, nearest
 from curate.types import Vectors
 
-LARGE = 6e9
-"""Rows x clusters x dimensions above which mini-batches replace full passes (a pass takes about a second there)."""
+LARGE = 2e9
+"""Rows x clusters x dimensions above which mini-batches replace full passes (a pass takes a fraction of a second there)."""
 
 PASSES = 100
 
@@ -44,13 +44,13 @@ def _scikit(x: Vectors, k: int, seed: int, init: Vectors | None, restarts: int) 
     from threadpoolctl import threadpool_limits
 
     begin = "k-means++" if init is None else init
-    tries = restarts if init is None else 1
-    large = len(x) * k * x.shape[1] > LARGE
+    work = len(x) * k * x.shape[1]
+    tries, large = restarts if init is None and work < LARGE / 10 else 1, work > LARGE
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # rows that differ in the last bit only: fewer clusters, handled
         if large:
             size = min(len(x), max(4096, 2 * k))
-            model = MiniBatchKMeans(k, init=begin, n_init=1, batch_size=size, max_iter=10, random_state=seed)
+            model = MiniBatchKMeans(k, init=begin, n_init=1, batch_size=size, max_iter=4, random_state=seed)
         else:
             model = KMeans(k, init=begin, n_init=tries, max_iter=PASSES, random_state=seed)
         model.fit(x)

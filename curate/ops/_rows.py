@@ -21,6 +21,9 @@ Floats64: TypeAlias = npt.NDArray[np.float64]
 CELLS = 16_000_000
 """Distances held at once: 64 MB of float32, whatever the number of rows."""
 
+BLOCK = 8192
+"""Rows that are held in float64 at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
@@ -54,17 +57,37 @@ def ordered(embeddings: Embeddings) -> Ordered:
     """
     order = np.asarray(sorted(range(len(embeddings)), key=lambda i: embeddings.ids[i]), dtype=np.intp)
     ids = [embeddings.ids[i] for i in order]
-    raw = (
-        np.asarray(embeddings.vectors, dtype=np.float32)[order] if len(ids) else np.zeros((0, embeddings.spec.dim), np.float32)
-    )
-    bad = np.flatnonzero(~np.isfinite(raw).all(axis=1))
-    if bad.size:
-        raise EmbedderError(f"the vector of {ids[int(bad[0])]!r} is not finite; embed that row again or leave it out")
-    if not embeddings.geometry.zero_ok and len(ids):
-        zero = np.flatnonzero(~raw.any(axis=1))
+    raw = np.asarray(embeddings.vectors, dtype=np.float32)
+    if not len(ids):
+        raw = np.zeros((0, embeddings.spec.dim), np.float32)
+    elif not np.array_equal(order, np.arange(len(order))):
+        raw = raw[order]
+    geometry = embeddings.geometry
+    x = raw if geometry.kind == "euclidean" else np.empty_like(raw)
+    for start in range(0, len(ids), BLOCK):
+        some = raw[start : start + BLOCK]
+        bad = np.flatnonzero(~np.isfinite(some).all(axis=1))
+        if bad.size:
+            raise EmbedderError(
+                f"the vector of {ids[start + int(bad[0])]!r} is not finite; embed that row again or leave it out"
+            )
+        zero = np.flatnonzero(~some.any(axis=1)) if not geometry.zero_ok else bad
         if zero.size:
-            raise GeometryError(f"the vector of {ids[int(zero[0])]!r} is zero, which has no direction in cosine distance")
-    return Ordered(ids, raw, embeddings.geometry.prepare(raw) if len(ids) else raw, order, embeddings.geometry)
+            raise GeometryError(
+                f"the vector of {ids[start + int(zero[0])]!r} is zero, which has no direction in cosine distance"
+            )
+        if x is not raw:
+            x[start : start + BLOCK] = geometry.prepare(some)
+    return Ordered(ids, raw, x, order, geometry)
+
+
+def paired(x: Vectors, to: Vectors, place: Rows, geometry: Geometry) -> Floats64:
+    """Exact distance of row i of `x` to row place[i] of `to`, raw vectors: (n,); blocked, so memory stays bounded."""
+    found = np.empty(len(x))
+    for start in range(0, len(x), BLOCK):
+        stop = start + BLOCK
+        found[start:stop] = geometry.distance(x[start:stop], to[place[start:stop]])
+    return found
 
 
 def distinct(x: Vectors) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from curate.errors import ConfigError
 from curate.geometry import EUCLIDEAN, Geometry
 from curate.ops._kmeans import fit, means
-from curate.ops._rows import Ordered, Rows, copies_of, distinct, nearest, ordered
+from curate.ops._rows import Ordered, Rows, copies_of, distinct, nearest, ordered, paired
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -23,6 +23,9 @@ KEEP = 0.05
 
 DRIFT = 0.05
 """Share of the old rows that would leave their clusters above which the old clusters are fitted again."""
+
+RESTARTS = 4
+"""Starts of k-means on small sets, of which the best counts; large ones start once."""
 
 GROWN = 0.1
 """Share of rows without an earlier cluster above which the clusters are fitted again."""
@@ -44,7 +47,7 @@ def settle(x: Vectors, label: Rows, *, passes: int = 50) -> Rows:
         used, compact = np.unique(label, return_inverse=True)
         centres = means(x, compact, len(used))
         place, distance = nearest(x, centres, EUCLIDEAN)
-        own = EUCLIDEAN.distance(x, centres[compact])
+        own = paired(x, centres, compact, EUCLIDEAN)
         moves = every[(place != compact) & (own * (1 - KEEP) > distance)]
         if not moves.size:
             break
@@ -97,7 +100,7 @@ def clusters(
     before = np.full(len(x), -1, np.intp) if before is None else before
     old, new = before >= 0, int((before < 0).sum())
     if not old.any():
-        label = fit(x, count or usual_count(len(x)), rng, restarts=4)[1]
+        label = fit(x, count or usual_count(len(x)), rng, restarts=RESTARTS)[1]
         return by_size(settle(x, label)), {"fit": "first", "moved": 0, "new": new}
     used = np.unique(before[old])
     if not _another_number(count, len(used), x) and new <= GROWN * len(x):
@@ -110,7 +113,7 @@ def clusters(
             return label, {"fit": "kept", "moved": moved, "new": new}
     asked = count or (len(used) if not _another_number(None, len(used), x) else usual_count(len(x)))
     start = means(x[old], np.searchsorted(used, before[old]), len(used))
-    label = matched(before, by_size(settle(x, fit(x, asked, rng, start=start, restarts=4)[1])))
+    label = matched(before, by_size(settle(x, fit(x, asked, rng, start=start, restarts=RESTARTS)[1])))
     return label, {"fit": "refit", "moved": int((label[old] != before[old]).sum()), "new": new}
 
 
@@ -187,9 +190,9 @@ class Clusters:
         found = []
         for cluster, number in enumerate(used.tolist()):
             inside = np.flatnonzero(compact == cluster)
-            away = EUCLIDEAN.distance(rows.x[inside], np.broadcast_to(centres[cluster], rows.x[inside].shape))
+            away = paired(rows.x[inside], centres[cluster][None], np.zeros(len(inside), np.intp), EUCLIDEAN)
             typical = inside[np.lexsort((away, copies[inside]))[: self.medoids]]
-            spread = rows.geometry.distance(rows.raw[inside], np.broadcast_to(rows.raw[typical[0]], rows.raw[inside].shape))
+            spread = paired(rows.raw[inside], rows.raw[typical[:1]], np.zeros(len(inside), np.intp), rows.geometry)
             entry = {"cluster": number, "size": len(inside), "medoids": [rows.ids[i] for i in typical]}
             found.append(entry | {"spread": round(float(spread.mean()), 6), "description": words[cluster]})
         return found

@@ -12,7 +12,7 @@ import numpy as np
 from curate.errors import ConfigError, EmbedderError, UnknownName
 from curate.geometry import Geometry
 from curate.ops._choose import at_random, balanced, cluster_centres, facility_location, k_center, uncertain
-from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, nearest, ordered
+from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, nearest, ordered, paired
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -80,7 +80,7 @@ def coverage(rows: Ordered, chosen: Rows, measured: Rows) -> tuple[float, float]
     if not len(chosen) or not len(measured):
         return float("nan"), float("nan")
     place, _ = nearest(rows.x[measured], rows.x[chosen], rows.geometry)
-    exact = rows.geometry.distance(rows.raw[measured], rows.raw[chosen[place]])
+    exact = paired(rows.raw[measured], rows.raw[chosen], place, rows.geometry)
     return float(exact.mean()), float(exact.max())
 
 
