@@ -2,8 +2,11 @@
 
 import json
 import logging
+import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -172,6 +175,42 @@ def test_the_embeddings_commands(box, dataset, store, capsys):
     assert run_cli(capsys, "embeddings", "delete", mine[0]["name"], "--yes", *store)[0] == 0
     _, again, _ = sync(capsys, dataset, store, "--yes")
     assert again["rows"]["embedded"] == 0 and again["plan"]["vectors"] == 40, "a deleted embedding is filled again"
+
+
+PAGE = (ROOT / "docs" / "labelbox.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_page_run(box, dataset, store, capsys):
+    from curate.cli import main
+
+    box.add_clip(list(box.state.rows.values()))
+    project = box.state.add_project(waiting=list(box.state.rows)[30:])
+    run, lines = "", []
+    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        lines += [line.partition("#")[0].strip() for line in block.splitlines()]
+    assert len(lines) >= 8
+    for line in lines:
+        words = shlex.split(line.replace("PROJECT_ID", project).replace("RUN_ID", run))
+        words = [re.sub(r"^labelbox:(DATASET_ID|ID)$", f"labelbox:{dataset}", word) for word in words]
+        if words[0] != "curate":
+            assert words[0] in ("pip", "export")
+            continue
+        if words[1] == "sync" and "--model" not in words:
+            words += ["--model", "pixels"]
+        words = [word.replace("500", "5") for word in words]
+        assert main([*words[1:], *store, "--json"]) == 0, line
+        out = capsys.readouterr().out
+        run = json.loads(out).get("run_id") or run
+    assert len(box.state.projects[project].batches) == 1
+
+
+def test_the_settings_of_the_page_are_all_there_are(tmp_path):
+    from connectors._labelbox_platform import OPTIONS, checked
+
+    block = re.search(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[1]
+    options = tomllib.loads(block)["connectors"]["labelbox"]
+    assert checked(options)
+    assert set(OPTIONS) - set(options) == {"endpoint", "batch_project", "priority", "queue_project"}, "these are flags"
 
 
 # bad input

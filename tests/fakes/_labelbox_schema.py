@@ -138,8 +138,8 @@ OPERATIONS = frozenset(
     GetExportFileFromOffsetPyApi GetEmbeddingsPyApi CreateEmbeddingPyApi DeleteEmbeddingPyApi GetMetadataOntologyBetaPyApi
     UpsertCustomMetadataSchemaPyApi DeleteCustomMetadataSchemaPyApi UpsertDataRowMetadataBetaPyApi
     DeleteDataRowMetadataBetaPyApi dataRowCustomMetadataPyApi CheckAllDataRowsHaveBeenProcessedPyApi getSavedQueryPyApi
-    GetCatalogSavedQueriesPyApi GetProjectBatchesPyApi getProjectBatchPyApi createBatchV2PyApi createEmptyBatchPyApi addDataRowsToBatchAsyncPyApi
-    createQueuePriorityUpdateTaskPyApi RemoveQueuedDataRowsFromBatchPyApi DeleteBatchPyApi
+    GetCatalogSavedQueriesPyApi GetProjectBatchesPyApi getProjectBatchPyApi createBatchV2PyApi createEmptyBatchPyApi
+    addDataRowsToBatchAsyncPyApi createQueuePriorityUpdateTaskPyApi RemoveQueuedDataRowsFromBatchPyApi DeleteBatchPyApi
     """.split()
 )
 """What the SDK sends; anything else is refused."""

@@ -7,8 +7,8 @@
 
 It proves agreement with the SDK (7.17), not with the service.  Every GraphQL request is parsed and validated against a schema
 made from the SDK's operations; the bearer token is checked; the documented limits hold; images and export files come from a
-second port, which records whether the API key ever reached it.  `box.faults` injects failures, `box.switches` sets what is unknown of
-the service.  `python -m tests.fakes.labelbox_server --rows 1000` runs it on its own and prints its addresses as JSON.
+second port, which records whether the API key ever reached it.  `box.faults` injects failures, `box.switches` sets what
+is unknown of the service.  `python -m tests.fakes.labelbox_server --rows 1000` runs it on its own and prints its addresses.
 """
 
 from __future__ import annotations
