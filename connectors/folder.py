@@ -59,7 +59,7 @@ class FolderConnector:
     def has(self, dataset_id: str) -> bool:
         """Whether there is such a folder or table."""
         path = _path(dataset_id)
-        return path.is_dir() or path.is_file()
+        return _exists(path) and (path.is_dir() or path.is_file())
 
     def check(self, dataset_id: str) -> None:
         """Raises NotFound, ConnectorError or ConfigError when rows cannot be listed or results not written."""
@@ -144,7 +144,7 @@ class FolderConnector:
 
     def _existing(self, dataset_id: str) -> Path:
         path = _path(dataset_id)
-        if not path.exists():
+        if not _exists(path):
             raise NotFound(f"folder {dataset_id}: there is no such folder or file")
         if path.is_dir():
             if path.resolve() == self._settings.results.parent.resolve():
@@ -208,7 +208,17 @@ class FolderConnector:
 
 
 def _path(dataset_id: str) -> Path:
-    return Path(dataset_id).expanduser()
+    try:
+        return Path(dataset_id).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return Path(dataset_id)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or no name at all
+        return False
 
 
 def _of(values: Values, item_id: str) -> dict[str, Scalar]:

@@ -52,7 +52,7 @@ def resolve(
         if not rest:
             raise ConfigError(f"--dataset {name!r}: the ID after the colon is missing, such as {kind}:photos")
         return _target(kind, rest, make, address=name, how="named with its connector")
-    if Path(name).exists():
+    if _exists(name):
         return _target("folder", name, make, address=f"folder:{name}", how="an existing path")
     if connector:
         if connector not in known:
@@ -61,6 +61,13 @@ def resolve(
     if colon and kind.isidentifier() and not rest.startswith("//"):
         raise UnknownName("connector", kind, known)
     return _ask_all(name, [k for k in known if configured(k)], make)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long to be a path, or a null byte in it
+        return False
 
 
 def _target(kind: str, rest: str, make: Callable[[str], Connector], *, address: str, entry: str = "", how: str) -> Target:

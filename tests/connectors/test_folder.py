@@ -198,7 +198,10 @@ def test_listing_streams(place):
 
 def test_missing_and_wrong_datasets_are_named(place, tmp_path):
     connector = place.connector()
-    assert not connector.has(str(tmp_path / "nowhere"))
+    for name in (str(tmp_path / "nowhere"), "x" * 5000, "~nobody-of-this-name/photos", "nul\0byte"):
+        assert not connector.has(name)
+        with pytest.raises(NotFound):
+            connector.check(name)
     for call in (connector.check, lambda d: list(connector.pages(d)), connector._existing):
         with pytest.raises(NotFound, match="nowhere"):
             call(str(tmp_path / "nowhere"))
