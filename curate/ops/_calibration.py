@@ -16,6 +16,7 @@ from curate.taxonomy import Facet
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Numbers: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 TAUS = (0.999, 0.995, *(round(0.99 - 0.01 * k, 2) for k in range(95)))
 """The thresholds that are tested, from the most careful one down to 0.05."""
@@ -54,12 +55,16 @@ def fit_temperature(facet: Facet, scores: Array, truth: Sequence[int], *, start:
     from scipy.special import logsumexp
 
     here = scores[:, usable]
+    single = np.array([k for k, i in enumerate(usable) if len(columns[i]) == 1], dtype=np.intp)
+    leaf = np.array([columns[i][0] for i in usable if len(columns[i]) == 1], dtype=np.intp)
+    several = [(k, here[columns[i], k]) for k, i in enumerate(usable) if len(columns[i]) > 1]
 
     def loss(log_scale: float) -> float:
-        scaled = math.exp(log_scale) * here
-        every = logsumexp(scaled, axis=0)
-        own = np.array([logsumexp(scaled[columns[i], k]) for k, i in enumerate(usable)])
-        return float((every - own).sum() + ((log_scale - math.log(start)) / spread) ** 2 / 2)
+        scale = math.exp(log_scale)
+        every = logsumexp(scale * here, axis=0)
+        missed = float((every[single] - scale * here[leaf, single]).sum())
+        missed += sum(float(every[k] - logsumexp(scale * own)) for k, own in several)
+        return missed + ((log_scale - math.log(start)) / spread) ** 2 / 2
 
     middle = math.log(start)
     best = minimize_scalar(loss, bounds=(middle - 8, middle + 8), method="bounded", options={"xatol": 1e-4})
@@ -101,13 +106,26 @@ def calibrate_threshold(facet: Facet, ways: Routes, truth: Sequence[int], *, ris
     A row is wrong if its last tag is not an ancestor-or-self of its label; untagged rows count as rows, and are not wrong.
     """
     rows, best = len(truth), Threshold(None, 1.0, len(truth), 0)
+    missed = wrong_steps(facet, ways, truth)
     for tau in TAUS:
-        wrong = int(wrong_rows(facet, ways.ends(facet, tau), truth).sum())
+        wrong = int(wrong_at(missed, ways.kept(tau)).sum())
         bound = upper_bound(wrong, rows, delta)
         if bound > risk:
             break
         best = Threshold(tau, bound, rows, wrong)
     return best
+
+
+def wrong_steps(facet: Facet, ways: Routes, truth: Sequence[int]) -> Flags:
+    """Whether each step of each way down would be a wrong last tag: (rows, steps).  A tag above every leaf is none."""
+    steps = range(ways.tags.shape[1])
+    missed = np.stack([wrong_rows(facet, ways.tags[:, step], truth) for step in steps], axis=1)
+    return missed & ~np.isin(ways.tags, list(facet.trivial))
+
+
+def wrong_at(missed: Flags, kept: npt.NDArray[np.intp]) -> Flags:
+    """Whether rows are wrong that keep so many steps: (rows, steps), (rows,) -> (rows,)."""
+    return (kept > 0) & missed[np.arange(len(kept)), np.maximum(kept - 1, 0)]
 
 
 def wrong_rows(facet: Facet, ends: Sequence[int] | npt.NDArray[np.int32], truth: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.ops._calibration import wrong_rows
+from curate.ops._calibration import wrong_at, wrong_rows, wrong_steps
 from curate.ops._tree import Routes
 from curate.taxonomy import Facet
 
@@ -60,12 +60,16 @@ def depth_at(facet: Facet, ways: Routes, truth: Sequence[int], share: float) -> 
     Returns depth and the tau that gives it (chosen on these very rows: a summary of the ranking, not a promise).
     """
     best = {"depth": 0.0, "tau": 1.0}
-    for tau in np.unique(np.quantile(ways.probabilities[ways.tags >= 0], np.linspace(0, 1, 201))):
-        ends = ways.ends(facet, float(tau))
-        if 1 - wrong_rows(facet, ends, truth).mean() >= share:
-            depth = float(np.mean([len(lineage(facet, int(v))) for v in ends]))
+    missed = wrong_steps(facet, ways, truth)
+    deep = {int(v): len(lineage(facet, int(v))) for v in np.unique(ways.tags)}
+    depths = np.vectorize(deep.__getitem__, otypes=[float])(ways.tags)
+    row = np.arange(len(depths))
+    for tau in np.unique(np.quantile(ways.probabilities[ways.tags >= 0], np.linspace(0, 1, 201))).tolist():
+        kept = ways.kept(tau)
+        if 1 - wrong_at(missed, kept).mean() >= share:
+            depth = float(np.where(kept > 0, depths[row, np.maximum(kept - 1, 0)], 0).mean())
             if depth > best["depth"]:
-                best = {"depth": depth, "tau": float(tau)}
+                best = {"depth": depth, "tau": tau}
     return best
 
 
