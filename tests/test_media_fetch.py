@@ -466,3 +466,70 @@ def test_a_forked_process_makes_connections_of_its_own(get):
 def test_public_addresses_pass():
     for address in ("93.184.216.34", "8.8.8.8", "2606:4700::6810:85e5", "64:ff9b::808:808", "::ffff:8.8.8.8"):
         _address.check_address(ipaddress.ip_address(address), "host")
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """An https server with a certificate nobody signed; `names` are the server names that clients asked for."""
+    import datetime
+    import ssl
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "images.example.com")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("images.example.com")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context, names = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    context.load_cert_chain(pem)
+    context.sni_callback = lambda _socket, asked, _context: names.append(asked)
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.names, server.certificate = names, pem
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def local_dns(monkeypatch):
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *args, **options):
+        return real("127.0.0.1" if host == "images.example.com" else host, port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_a_certificate_nobody_signed_is_refused_and_the_name_is_asked_for_though_the_address_is_pinned(tls, monkeypatch):
+    local_dns(monkeypatch)
+    url = f"https://images.example.com:{tls.server_port}/ok"
+    assert reason(media.fetch, url, allow_hosts=["images.example.com"]) == "tls"
+    assert tls.names == ["images.example.com"]
+
+
+def test_a_trusted_certificate_is_checked_against_the_name(tls, monkeypatch):
+    local_dns(monkeypatch)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.certificate))
+    monkeypatch.setattr(_fetch, "_process", None)
+    url = f"https://images.example.com:{tls.server_port}/ok"
+    assert media.fetch(url, allow_hosts=["images.example.com"]) == BODY
+    assert reason(media.fetch, f"https://localhost:{tls.server_port}/ok", allow_hosts=["localhost"]) == "tls"
