@@ -160,7 +160,7 @@ def test_the_page_loads_nothing_and_runs_only_what_it_hashes():
 
 def test_the_summary_comes_first_in_plain_words_with_what_to_do_next():
     report = build_report(material(PLAIN))
-    assert "3 rows (50 %) are copies of another row, in 1 groups: 3 near copies." in report.found
+    assert "3 rows (50 %) are copies of another row, in 1 group: 3 near copies." in report.found
     assert any("20 % nearer to all rows than a random choice" in line for line in report.found)
     assert [step.command.split()[1] for step in report.steps if step.command][:2] == ["duplicates", "export"]
     keys = [section.key for section in report.sections]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.report._sections import LISTED, Told, number, share
+from curate.report._sections import LISTED, Told, counted, number, share
 from curate.report.parts import Bar, Bars, Branch, Group, Section, Shown, Step, Table, Tile
 from curate.types import Findings, Scalar
 
@@ -100,7 +100,9 @@ def _counted(fields: Mapping[str, Mapping[str, Scalar]]) -> Told | None:
 
 
 def _class_line(name: str, classes: int, least: tuple[str, int], most: tuple[str, int]) -> str:
-    return f"{classes:,} classes in {name!r}, from {least[1]:,} rows ({least[0]}) to {most[1]:,} ({most[0]})."
+    if classes == 1:
+        return f"1 class in {name!r}: {most[0]}, {counted(most[1], 'row')}."
+    return f"{classes:,} classes in {name!r}, from {counted(least[1], 'row')} ({least[0]}) to {most[1]:,} ({most[0]})."
 
 
 def _class_bars(count: Sequence[tuple[str, int]], name: str) -> Bars:
@@ -116,7 +118,8 @@ def mistakes(found: Findings | None, dataset: str) -> Told | None:
     if found is None or not entries:
         return None
     name = str(found.evidence.get("field", "label"))
-    line = f"{len(entries):,} labels in {name!r} are likely wrong: the rows most like them carry another one."
+    are = "is" if len(entries) == 1 else "are"
+    line = f"{counted(len(entries), 'label')} in {name!r} {are} likely wrong: the rows most alike carry another one."
     text = "Each is shown with its label and the one that its neighbours agree on. Look at them before you train."
     shown = [
         Shown(
@@ -142,7 +145,8 @@ def outliers(found: Findings | None) -> Told | None:
     if found is None or not entries:
         return None
     unit = str(found.evidence.get("unit", "distance"))
-    line = f"{len(entries):,} rows are unlike all others: rare cases, or broken images."
+    are = "is" if len(entries) == 1 else "are"
+    line = f"{counted(len(entries), 'row')} {are} unlike all others: rare cases, or broken images."
     text = f"The farther a row is from its nearest neighbours ({unit}), the less the rest of the dataset says about it."
     shown = [Shown(str(e["id"]), (str(e.get("text", "")), f"distance {number(e['distance'])}")) for e in entries[:IMAGES]]
     left = f"{len(entries) - IMAGES:,} further outliers" if len(entries) > IMAGES else ""
@@ -166,7 +170,8 @@ def quality(found: Findings | None) -> Told | None:
     text = "Measured on the stored thumbnails; the cuts are set against the rest of this dataset."
     section = Section("quality", "Image quality", text, groups, left_out=f"{more:,} further images" if more else "")
     checked = int(found.summary.get("checked", 0))
-    line = f"{total:,} images ({share(total, checked)}) have a quality issue: {listed}."
+    have = "has" if total == 1 else "have"
+    line = f"{counted(total, 'image')} ({share(total, checked)}) {have} a quality issue: {listed}."
     return Told(section, [line], tile=Tile(f"{total:,}", "quality issues", "quality"))
 
 
@@ -187,7 +192,8 @@ def tags(found: Findings | None) -> Told | None:
     if not trees:
         return None
     kept_back = found.summary.get("abstained")
-    line = f"{len(tagged):,} rows were tagged" + (
+    were = "was" if len(tagged) == 1 else "were"
+    line = f"{counted(len(tagged), 'row')} {were} tagged" + (
         f"; {int(kept_back):,} were left untagged for want of evidence." if kept_back else "."
     )
     text = "Every row got the most specific tag that is supported. A count holds the rows at a tag and below it."

@@ -65,6 +65,11 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if percent < 9.95 and percent != round(percent) else f"{percent:.0f} %"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def number(value: Any) -> str:
     """A measured number with three significant digits; "-" for none."""
     return "-" if value is None else f"{float(value):.3g}"
@@ -82,14 +87,16 @@ def duplicates(found: Findings | None, rows: int, dataset: str) -> Told | None:
         return Told(Section("duplicates", "Near duplicates", text), [text], tile=Tile("0", "copies", "duplicates"))
     kinds = Counter(KINDS.get(str(copy.get("kind")), str(copy.get("kind"))) for copy in copies)
     listed = ", ".join(f"{count:,} {kind if count == 1 else PLURAL.get(kind, kind)}" for kind, count in kinds.most_common())
-    line = f"{len(copies):,} rows ({share(len(copies), rows)}) are copies of another row, in {len(groups):,} groups: {listed}."
+    are = "is a copy" if len(copies) == 1 else "are copies"
+    part = f"{counted(len(copies), 'row')} ({share(len(copies), rows)})"
+    line = f"{part} {are} of another row, in {counted(len(groups), 'group')}: {listed}."
     groups.sort(key=lambda group: (-_doubt(group), str(group["keep"])))
     text = (
         f"Every copy was compared with the kept row itself. The kept row comes first; the groups worth checking come first. "
         f"Distances are in {unit}."
     )
     shown = [_group(group) for group in groups[:GROUPS]]
-    left = f"{len(groups) - GROUPS:,} further groups, decided more surely" if len(groups) > GROUPS else ""
+    left = f"{counted(len(groups) - GROUPS, 'further group')}, decided more surely" if len(groups) > GROUPS else ""
     size = Counter(len(group["copies"]) + 1 for group in groups)
     bars = _size_bars(size)
     section = Section("duplicates", "Near duplicates", text, groups=shown, bars=(bars,), left_out=left)
@@ -143,7 +150,9 @@ def sample(found: Findings | None, rows: int, dataset: str) -> Told | None:
     if not ids:
         return Told(Section("sample", "Sample", "No row was chosen."), ["No row was chosen for the sample."])
     cover, unit = found.evidence.get("coverage", {}), str(found.evidence.get("unit", "distance"))
-    line = f"{len(ids):,} rows ({share(len(ids), rows)}) were chosen as {name!r} by {method}{_than_random(cover)}."
+    were = "was" if len(ids) == 1 else "were"
+    chosen = f"{counted(len(ids), 'row')} ({share(len(ids), rows)})"
+    line = f"{chosen} {were} chosen as {name!r} by {method}{_than_random(cover)}."
     text = (
         f"Numbered in the order of choice: the first ones are a sample by themselves. A row is {number(cover.get('mean'))} "
         f"from the nearest chosen one on average and {number(cover.get('max'))} at most ({unit})."
@@ -151,7 +160,7 @@ def sample(found: Findings | None, rows: int, dataset: str) -> Told | None:
     if found.summary.get("note"):
         text += f" {str(found.summary['note']).capitalize()}."
     shown = [Shown(item, (f"{place}",)) for place, item in enumerate(ids[:CHOSEN], start=1)]
-    left = f"{len(ids) - CHOSEN:,} further chosen rows" if len(ids) > CHOSEN else ""
+    left = counted(len(ids) - CHOSEN, "further chosen row") if len(ids) > CHOSEN else ""
     section = Section(
         "sample",
         f"Sample {name!r}",
@@ -198,7 +207,9 @@ def clusters(found: Findings | None, rows: int) -> Told | None:
     if not entries:
         return None
     unit = str(found.evidence.get("unit", "distance"))
-    line = f"The rows fall into {len(entries):,} clusters; the largest holds {share(entries[0]['size'], rows)} of them."
+    line = (
+        f"The rows fall into {counted(len(entries), 'cluster')}; the largest holds {share(entries[0]['size'], rows)} of them."
+    )
     text = (
         f"Rows that look alike to the model, with the most typical ones first. Spread is the mean distance to the first row "
         f"({unit}). Numbers stay the same from run to run where the rows do."
@@ -206,7 +217,7 @@ def clusters(found: Findings | None, rows: int) -> Told | None:
     groups = []
     for entry in entries:
         title = f"Cluster {entry['cluster']}" + (f": {entry['description']}" if entry.get("description") else "")
-        note = f"{int(entry['size']):,} rows ({share(entry['size'], rows)}), spread {number(entry.get('spread'))}"
+        note = f"{counted(int(entry['size']), 'row')} ({share(entry['size'], rows)}), spread {number(entry.get('spread'))}"
         groups.append(Group(title, [Shown(str(i)) for i in entry["medoids"][:TYPICAL]], note, int(entry["size"])))
     section = Section("clusters", "Clusters", text, groups, grid="cards")
     return Told(section, [line], tile=Tile(f"{len(entries):,}", "clusters", "clusters"))

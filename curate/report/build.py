@@ -55,7 +55,9 @@ def build_report(material: Material) -> Report:
     tiles = [Tile(f"{m.vectors:,}", "rows judged"), *(part.tile for part in told if part.tile)]
     sections = [part.section for part in told]
     if failed is not None:
-        found.append(f"{len(m.failures):,} rows could not be read or embedded; their reasons are listed below.")
+        found.append(
+            f"{_sections.counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
+        )
         steps.append(Step("Try the failed rows again", f"curate embed --dataset {_quoted(m.dataset)} --retry-failed"))
         tiles.append(Tile(f"{len(m.failures):,}", "rows failed", "failures"))
     if not steps:
@@ -82,7 +84,7 @@ def _rows_line(m: Material) -> str:
 def _measured(m: Material) -> Section | None:
     if not m.histograms and not m.tables:
         return None
-    text = "How values are spread over the rows, and what compressed vectors would cost."
+    text = "How the vectors are spread" + (", and what compressed ones would cost." if m.tables else ".")
     return Section("measured", "Measurements", text, histograms=m.histograms, tables=m.tables)
 
 
