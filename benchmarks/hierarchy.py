@@ -5,7 +5,7 @@
 
 Worlds: a taxonomy of 6 x 5 x 6 tags in 128 dimensions; images with noise of differing strength; 72 % show a leaf, 14 % an
 unknown kind of a middle tag, 8 % an unknown kind of a top tag, 6 % nothing of the taxonomy.  EuCLIP-like: norms grow with
-depth, score -d^2.  CLIP-like: unit vectors with a modality gap, score cos.  ResNet-like: no texts, prototypes from 8 rows a leaf.
+depth, score -d^2.  CLIP-like: unit vectors with a modality gap, score cos.  ResNet-like: prototypes from 8 rows a leaf.
 "poor names": the texts of internal tags are noisier.  Temperature and threshold are fitted on 1,500 rows, 4,000 are judged.
 The noise of each world is set so that hF is about 0.9; in easier worlds all methods come closer together.
 """
