@@ -141,7 +141,7 @@ def _scalar(value: object) -> Scalar:
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

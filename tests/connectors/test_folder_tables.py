@@ -1,11 +1,15 @@
 """The folder connector: labels, and tables of texts as datasets."""
 
+import contextlib
 import csv
+import hashlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from curate.errors import ConfigError, MediaError
+from curate.errors import ConfigError, ConnectorError, MediaError
 from tests.connectors.folder_place import Place
 
 
@@ -106,3 +110,38 @@ def test_a_table_needs_its_text_field(place):
         place.connector(text_field="body").check(str(table(place, "csv", [{"body": "a", "cluster": "1"}])))
     with pytest.raises(ConfigError, match="needs a folder"):
         place.connector(text_field="body", labels="folder").check(str(path))
+
+
+NOISE = st.one_of(
+    st.binary(max_size=300),
+    st.text('",\n\r\t{}[]:idtex\u00fc\x00 ', max_size=200).map(lambda text: text.encode()),
+    st.lists(
+        st.sampled_from(
+            [
+                '{"text": "a", "id": 1}',
+                '{"text": "\\ud800"}',
+                '{"id": "\\ud800", "text": "x", "f": 1e999}',
+                "[" * 9000,
+                "9" * 5000,
+                '"',
+                "a,b",
+            ]
+        )
+    ).map(lambda lines: "\n".join(lines).encode()),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=NOISE, header=st.booleans(), suffix=st.sampled_from(["csv", "tsv", "jsonl"]))
+def test_no_table_however_broken_raises_anything_of_its_own(place, noise, header, suffix):
+    line = {"csv": b"id,text\n", "tsv": b"id\ttext\n", "jsonl": b'{"id": "first", "text": "a"}\n'}[suffix]
+    path = place.add(f"noise.{suffix}", (line if header else b"") + noise)
+    connector = place.connector(text_field="text")
+    try:
+        items = [item for page in connector.pages(str(path)) for item in page.items]
+    except (ConfigError, ConnectorError):
+        return
+    for item in items:
+        item.id.encode(), json.dumps(dict(item.fields), allow_nan=False).encode()
+        with contextlib.suppress(MediaError):
+            assert hashlib.sha256(connector.read(item)).hexdigest() == item.version
