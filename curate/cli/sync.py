@@ -48,7 +48,7 @@ def command(
     queue_project: str,
     every: bool,
 ) -> int:
-    r"""Pull the rows, compute the vectors that are missing, judge, and push what changed.
+    """Pull the rows, compute the vectors that are missing, judge, and push what changed.
 
     \b
     curate sync --dataset folder:photos --model pixels
