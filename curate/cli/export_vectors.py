@@ -23,7 +23,8 @@ from curate.cli._session import Session, verb
 def command(session: Session, to: Path, kind: str) -> int:
     """Write the vectors of a dataset as decoded float32, with ids, geometry and fingerprint.
 
-    `curate import-vectors DIR` reads every format back.
+    `curate import-vectors DIR` reads every format back.  ids.txt has one id a line; a line that begins with a double quote is a
+    JSON string (ids with line breaks, leading quotes or white space at the ends).
     """
     from curate.store import export_vectors
 

@@ -202,6 +202,10 @@ class Catalog:
                 f"{self.path} has format {version}, this curate knows up to {newest}: it was written by a newer curate. "
                 "Upgrade with: pip install --upgrade curate-vision"
             )
+        if version == 0 and not self.writable:
+            raise StoreError(
+                f"the store {self.path.parent} is empty so far: run a command that writes (curate sync, curate pull)"
+            )
         if version < newest and not self.writable:
             raise WrongVersion(
                 f"{self.path} has the older format {version} (now {newest}) and is open for reading only. "

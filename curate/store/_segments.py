@@ -50,6 +50,28 @@ def row_keys(ids: Sequence[str], versions: Sequence[str]) -> Keys:
     return np.fromiter((crc(f"{i}\0{v}".encode()) for i, v in zip(ids, versions, strict=True)), np.uint32, len(ids))
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where vectors of one set are: row, edition, segment, slot, each (n,)."""
+
+    row: Numbers
+    edition: Numbers
+    segment: Numbers
+    slot: Numbers
+
+    @classmethod
+    def of(cls, tables: Sequence[Numbers]) -> Places:
+        """From tables of (row, edition, segment, slot), each (n, 4)."""
+        table = np.concatenate([np.empty((0, 4), np.int64), *tables])
+        return cls(*(np.ascontiguousarray(column) for column in table.T))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitem__(self, which: Numbers | slice) -> Places:
+        return Places(self.row[which], self.edition[which], self.segment[which], self.slot[which])
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a segment says about itself.  keys: (rows,).  crcs: one a block.  start: offset of the payload."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.codecs import Codec
-from curate.errors import StoreError
+from curate.errors import Corrupt, StoreError
 from curate.store import _rows, _upkeep
 from curate.store._catalog import Catalog
 from curate.store._disk import make_folder, remove
@@ -18,6 +18,7 @@ from curate.store._results import Results, Run
 from curate.store._rows import Listing, dataset_key
 from curate.store._segments import damaged, row_key
 from curate.store._vectors import StoredSpec, VectorSets
+from curate.store._verify import verify
 from curate.types import Batch, Change, EmbedderSpec, Embeddings, Facts, Failure, Findings, Item, Rejected, Scalar, Vectors
 
 FOLDERS = ("segments", "thumbs", "runs", "results")
@@ -56,6 +57,7 @@ class Store:
         lock = WriteLock(path / "lock")
         lock.acquire()
         try:
+            _check_first(path)
             store = cls(path, Catalog(catalog, write=True), lock)
             store._recover(notify)
         except BaseException:
@@ -241,7 +243,7 @@ class Store:
 
         When open for writing, what is damaged is dropped: its rows are missing again.  Raises Corrupt for the catalog itself.
         """
-        return _upkeep.verify(self._vectors, dataset, repair=self._lock is not None)
+        return verify(self._vectors, dataset, repair=self._lock is not None)
 
     def rewrite(self, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
         """Holds a set in another codec; returns the bytes of its files before and after.
@@ -324,3 +326,16 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError as err:
         raise StoreError(f"cannot read {path}: {err.strerror or err}") from err
+
+
+def _check_first(path: Path) -> None:
+    """Raises Corrupt where vectors are but their catalog is gone: a new one would disown them all."""
+    catalog = path / "catalog.sqlite"
+    if _exists(catalog) and catalog.stat().st_size > 0:
+        return
+    held = [file.name for file in (path / "segments").iterdir() if _OURS.fullmatch(file.name)]
+    if held:
+        raise Corrupt(
+            f"{catalog} is {'empty' if _exists(catalog) else 'gone'}, but {len(held):,} files of vectors are there: without it "
+            "nobody knows whose they are. Put it back, or move the store away and run the command again to rebuild it."
+        )

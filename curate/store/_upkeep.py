@@ -6,6 +6,7 @@ A crash before the transaction leaves new files, after it old ones; either way t
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
 from collections import defaultdict
@@ -18,8 +19,8 @@ from curate.codecs import Codec
 from curate.codecs import verify as verify_codes
 from curate.errors import Corrupt
 from curate.store._disk import remove
-from curate.store._packs import damaged_images, read_image, write_pack
-from curate.store._segments import Keys, Numbers, Segment, SegmentWriter, row_key, row_keys
+from curate.store._packs import read_image, write_pack
+from curate.store._segments import Keys, Places, Segment, SegmentWriter, row_key
 from curate.store._vectors import VectorSets, only_copy
 from curate.types import EmbedderSpec, Vectors
 
@@ -34,29 +35,13 @@ _DROP_DEAD = (
 
 
 @dataclass(frozen=True)
-class _Places:
-    """Where vectors of one set are: row, edition, segment, slot, each (n,)."""
-
-    row: Numbers
-    edition: Numbers
-    segment: Numbers
-    slot: Numbers
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def __getitem__(self, which: Numbers | slice) -> _Places:
-        return _Places(self.row[which], self.edition[which], self.segment[which], self.slot[which])
-
-
-@dataclass(frozen=True)
 class _Written:
     """A new segment with the places whose vectors it holds, in slot order."""
 
     file: str
     codec: str
     size: int
-    places: _Places
+    places: Places
 
 
 def merge_small(sets: VectorSets, dataset: str, fingerprint: str) -> None:
@@ -78,7 +63,7 @@ def rewrite(sets: VectorSets, dataset: str, fingerprint: str, codec: str) -> tup
     wanted = only_copy(codec)
     key, spec = sets.spec_of(dataset, fingerprint)
     old = [int(n) for (n,) in sets.db.rows("SELECT key FROM segment WHERE spec=?", (key,))]
-    places = _places(sets, key, by_id=True)
+    places = _places(sets, key)
     before = _size(sets, old)
     if not len(places):
         return before, before
@@ -97,7 +82,7 @@ def rewrite(sets: VectorSets, dataset: str, fingerprint: str, codec: str) -> tup
     return before, sum(w.size for w in written)
 
 
-def _encode_segment(sets: VectorSets, spec: EmbedderSpec, codec: Codec, places: _Places) -> _Written:
+def _encode_segment(sets: VectorSets, spec: EmbedderSpec, codec: Codec, places: Places) -> _Written:
     path = sets.segments / f"{uuid.uuid4().hex}.seg"
     keys = np.empty(len(places), np.uint32)
     for number in np.unique(places.segment).tolist():
@@ -118,7 +103,7 @@ def _encode_segment(sets: VectorSets, spec: EmbedderSpec, codec: Codec, places: 
     return _Written(path.name, codec.name, size, places)
 
 
-def _decoded(sets: VectorSets, spec: EmbedderSpec, places: _Places) -> tuple[Vectors, Keys]:
+def _decoded(sets: VectorSets, spec: EmbedderSpec, places: Places) -> tuple[Vectors, Keys]:
     """Vectors and keys of some places, in their order."""
     out = np.empty((len(places), spec.dim), np.float32)
     keys = np.empty(len(places), np.uint32)
@@ -132,7 +117,7 @@ def _decoded(sets: VectorSets, spec: EmbedderSpec, places: _Places) -> tuple[Vec
 
 def _repack(sets: VectorSets, key: int, numbers: Sequence[int]) -> None:
     """Copies the codes that are still named of some segments into as few as possible; nothing is decoded."""
-    places = _places(sets, key)
+    places = _places(sets, key, numbers)
     segments = {number: sets.segment(number) for number in numbers}
     alike: dict[bytes, list[int]] = defaultdict(list)
     for number, segment in segments.items():
@@ -142,14 +127,14 @@ def _repack(sets: VectorSets, key: int, numbers: Sequence[int]) -> None:
         for group in alike.values():
             mine = places[np.flatnonzero(np.isin(places.segment, group))]
             if len(mine):
-                written.append(_copy_segment(sets, segments, mine[np.lexsort((mine.slot, mine.segment))]))
+                written.append(_copy_segment(sets, segments, mine))
     except BaseException:
         _remove(sets, written)
         raise
     _change_over(sets, key, numbers, written)
 
 
-def _copy_segment(sets: VectorSets, segments: dict[int, Segment], places: _Places) -> _Written:
+def _copy_segment(sets: VectorSets, segments: dict[int, Segment], places: Places) -> _Written:
     order = np.unique(places.segment).tolist()
     head, codec = segments[order[0]].head, segments[order[0]].codec
     path = sets.segments / f"{uuid.uuid4().hex}.seg"
@@ -186,13 +171,20 @@ def _change_over(sets: VectorSets, key: int, old: Sequence[int], written: Sequen
         remove(sets.segments / file)
 
 
-def _places(sets: VectorSets, key: int, *, by_id: bool = False) -> _Places:
-    query = "SELECT v.row, v.edition, v.segment, v.slot FROM vector v"
-    query += " JOIN row r ON r.key=v.row WHERE v.spec=? ORDER BY r.id, v.edition" if by_id else " WHERE v.spec=?"
+def _places(sets: VectorSets, key: int, segments: Sequence[int] | None = None) -> Places:
+    """Where the vectors of a set are: those in `segments` by segment and slot, or all of them by id."""
+    by_id = (
+        "SELECT v.row, v.edition, v.segment, v.slot FROM vector v JOIN row r ON r.key=v.row WHERE v.spec=? "
+        "ORDER BY r.id, v.edition"
+    )
+    inside = (
+        "SELECT row, edition, segment, slot FROM vector WHERE spec=? AND segment IN (SELECT value FROM json_each(?)) "
+        "ORDER BY segment, slot"
+    )
+    query, params = (by_id, (key,)) if segments is None else (inside, (key, json.dumps(list(segments))))
     with sets.db.decoding():
-        pieces = [np.array(piece, np.int64) for piece in sets.db.chunks(query, (key,))]
-        table = np.concatenate(pieces) if pieces else np.empty((0, 4), np.int64)
-    return _Places(*(np.ascontiguousarray(column) for column in table.T))
+        pieces = [np.array(piece, np.int64) for piece in sets.db.chunks(query, params)]
+    return Places.of(pieces)
 
 
 def _size(sets: VectorSets, numbers: Iterable[int]) -> int:
@@ -218,9 +210,7 @@ def prune(sets: VectorSets) -> int:
         db.run("DELETE FROM edition")
         db.run("DELETE FROM row WHERE NOT live")
     for (key,) in db.rows("SELECT key FROM spec"):
-        places = _places(sets, key)
-        numbers, used = np.unique(places.segment, return_counts=True)
-        named = dict(zip(numbers.tolist(), used.tolist(), strict=True))
+        named: dict[int, int] = dict(db.rows("SELECT segment, count(*) FROM vector WHERE spec=? GROUP BY segment", (key,)))
         segments = db.rows("SELECT key, rows FROM segment WHERE spec=?", (key,))
         partly = [number for number, rows in segments if named.get(number, 0) < rows]
         if partly:
@@ -256,109 +246,3 @@ def _repack_thumbs(sets: VectorSets, packs: Sequence[int]) -> None:
                 db.many("INSERT OR REPLACE INTO thumb VALUES(?,?,?,?,?,?)", moved)
             db.run("DELETE FROM pack WHERE key=?", (pack,))
         remove(sets.thumbs / old)
-
-
-# ---- verify
-
-
-def verify(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
-    """A line for each damaged file; with `repair` its rows are missing again.  Raises Corrupt for a damaged catalog."""
-    wrong = sets.db.integrity()
-    if wrong:
-        raise sets.db.corrupt(wrong[0])
-    lines: list[str] = []
-    for held in sets.specs(dataset):
-        lines += _verify_set(sets, sets.spec_key(held.dataset, held.spec.fingerprint), held.spec, repair=repair)
-    return lines + _verify_thumbs(sets, dataset, repair=repair)
-
-
-def _verify_set(sets: VectorSets, key: int, spec: EmbedderSpec, *, repair: bool) -> list[str]:
-    db, lines = sets.db, []
-    places, keys = _keyed_places(sets, key)
-    files = db.rows("SELECT key, file FROM segment WHERE spec=? ORDER BY key", (key,))
-    for number, file in files:
-        mine = np.flatnonzero(places.segment == number)
-        path = sets.segments / file
-        sets.forget([number])
-        try:
-            segment = sets.segment(number, spec)
-            segment.check_all()
-        except (Corrupt, FileNotFoundError) as err:
-            lines.append(f"{path}: {_why(err)}; {len(mine):,} rows are missing again")
-            if repair:
-                _drop(sets, key, number)
-                remove(path)
-            continue
-        slots = places.slot[mine]
-        odd = (slots < 0) | (slots >= segment.head.rows)
-        odd[~odd] = segment.head.keys[slots[~odd]] != keys[mine][~odd]
-        if odd.any():
-            lines.append(f"{db.path}: {int(odd.sum()):,} rows do not match {path}; they are missing again")
-            if repair:
-                _drop_rows(sets, key, places[mine[odd]])
-    lost = places[np.flatnonzero(~np.isin(places.segment, [number for number, _ in files]))]
-    if len(lost):
-        lines.append(f"{db.path}: {len(lost):,} rows name no segment; they are missing again")
-        if repair:
-            _drop_rows(sets, key, lost)
-    return lines
-
-
-def _why(err: Exception) -> str:
-    if isinstance(err, FileNotFoundError):
-        return "the file is missing"
-    return str(err).rpartition(" is damaged: ")[2].partition(". Run ")[0]
-
-
-def _drop_rows(sets: VectorSets, key: int, places: _Places) -> None:
-    with sets.db.transaction():
-        rows = zip(places.row.tolist(), places.edition.tolist(), strict=True)
-        sets.db.many("DELETE FROM vector WHERE spec=? AND row=? AND edition=?", ((key, row, edition) for row, edition in rows))
-
-
-def _drop(sets: VectorSets, key: int, number: int) -> None:
-    with sets.db.transaction():
-        sets.db.run("DELETE FROM vector WHERE spec=? AND segment=?", (key, number))
-        sets.db.run("DELETE FROM segment WHERE key=?", (number,))
-    sets.forget()
-
-
-def _keyed_places(sets: VectorSets, key: int) -> tuple[_Places, Keys]:
-    """Every place of a set, with the key of its row and version."""
-    query = (
-        "SELECT v.row, v.edition, v.segment, v.slot, r.id, iif(v.edition=r.edition, r.version, e.version) FROM vector v "
-        "LEFT JOIN row r ON r.key=v.row LEFT JOIN edition e ON e.row=v.row AND e.edition=v.edition WHERE v.spec=?"
-    )
-    numbers, keys = [np.empty((0, 4), np.int64)], [np.empty(0, np.uint32)]
-    with sets.db.decoding():
-        for piece in sets.db.chunks(query, (key,)):
-            numbers.append(np.array([row[:4] for row in piece], np.int64))
-            keys.append(row_keys([str(row[4]) for row in piece], [str(row[5]) for row in piece]))
-    table = np.concatenate(numbers)
-    return _Places(*(np.ascontiguousarray(column) for column in table.T)), np.concatenate(keys)
-
-
-def _verify_thumbs(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
-    """Damaged thumbnails; with `repair` their rows are embedded again, which makes them anew."""
-    db, lines = sets.db, []
-    for pack, file, size in db.rows("SELECT key, file, size FROM pack ORDER BY key"):
-        rows = db.rows(
-            "SELECT t.row, t.edition, t.start, t.size, t.crc, r.id, iif(t.edition=r.edition, r.version, e.version) "
-            "FROM thumb t JOIN row r ON r.key=t.row JOIN dataset d ON d.key=r.dataset "
-            "LEFT JOIN edition e ON e.row=t.row AND e.edition=t.edition WHERE t.pack=?1 AND (?2 IS NULL OR d.name=?2)",
-            (pack, dataset),
-        )
-        path = sets.thumbs / file
-        with db.decoding():
-            wanted = [(row_key(str(r[5]), str(r[6])), (int(r[2]), int(r[3]), int(r[4]))) for r in rows]
-        bad = [(rows[n][0], rows[n][1]) for n in damaged_images(path, size, wanted)]
-        if bad:
-            lines.append(f"{path}: {len(bad):,} thumbnails are damaged; their rows are embedded again")
-        if bad and repair:
-            with db.transaction():
-                db.many("DELETE FROM thumb WHERE row=? AND edition=?", bad)
-                db.many(
-                    "DELETE FROM vector WHERE row=? AND edition=? AND spec IN (SELECT key FROM spec WHERE NOT imported)",
-                    bad,
-                )
-    return lines

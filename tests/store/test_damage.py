@@ -236,3 +236,19 @@ def test_merging_waits_for_a_damaged_segment(tmp_path):
         assert len(store.verify()) == 1
         embed_all(store)
         assert assert_right(store) == 90
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_catalog_that_is_gone_does_not_take_the_vectors_with_it(tmp_path, how):
+    with Store.open(tmp_path, write=True, create=True) as store:
+        listed(store, rows(10))
+        embed_all(store)
+    if how == "cut":
+        (tmp_path / "catalog.sqlite").write_bytes(b"")
+    else:
+        (tmp_path / "catalog.sqlite").unlink()
+    with pytest.raises(StoreError):
+        Store.open(tmp_path)
+    with pytest.raises(Corrupt, match=r"catalog\.sqlite is .* files of vectors are there"):
+        Store.open(tmp_path, write=True, create=True)
+    assert len(list((tmp_path / "segments").iterdir())) == 1
