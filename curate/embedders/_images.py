@@ -48,25 +48,28 @@ class Preprocess:
         else:
             new_width, new_height = int(self.short * width / height), self.short
         left, top = (new_width - self.crop) // 2, (new_height - self.crop) // 2
-        if max(new_width, new_height) > _LONGEST_WHOLE * self.short:
+        if not self.scaled or max(new_width, new_height) > _LONGEST_WHOLE * self.short:
             return self._cut_first(decoded.pixels, new_width, new_height, left, top)
         return self._resize_first(decoded.pixels, new_width, new_height, left, top)
 
     def _resize_first(self, pixels: Pixels, width: int, height: int, left: int, top: int) -> Pixels:
+        """By torch, on integers: three times as fast as Pillow, and rarely 2 levels away from it."""
         import torch
 
         if not getattr(_one_thread, "set", False):
             # Decoder threads are many already; a team of OpenMP threads for each would take the cores from the model.
             torch.set_num_threads(1)
             _one_thread.set = True
-        planes = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)[None]
+        planes = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[None].permute(0, 3, 1, 2)
         if pixels.shape[:2] != (height, width):
             planes = torch.nn.functional.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
-        cut = planes[0, :, top : top + self.crop, left : left + self.crop].permute(1, 2, 0)
-        return np.ascontiguousarray(cut.numpy())
+        cut = planes[0, :, top : top + self.crop, left : left + self.crop].contiguous()
+        # Planes in memory, as torch made them and as the model takes them; only the axes are the contract's.
+        seen: Pixels = cut.permute(1, 2, 0).numpy()
+        return seen
 
     def _cut_first(self, pixels: Pixels, width: int, height: int, left: int, top: int) -> Pixels:
-        """The same for very long images, whose resized whole would not fit in memory; Pillow looks only at the cut."""
+        """By Pillow, whose filter is the reference, on the cut alone: a very long image as a whole would not fit in memory."""
         from PIL import Image
 
         down, across = pixels.shape[0] / height, pixels.shape[1] / width

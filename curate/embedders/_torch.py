@@ -43,7 +43,7 @@ class Runner:
         self._modules = [module.to(self.devices[0]), *(copy.deepcopy(module).to(d) for d in self.devices[1:])]
         self._limits = [self.batch_size] * len(self.devices)
         self._locks = [threading.Lock() for _ in self.devices]
-        self._threads = model_threads()
+        self.threads = model_threads()
         self._notify, self._name = request.notify, request.name
 
     def __call__(self, inputs: torch.Tensor, dtype: str, *, device: int = 0, part: str = "images") -> Vectors:
@@ -53,7 +53,7 @@ class Runner:
         start = 0
         with self._locks[device]:
             if self.devices[device].type == "cpu":
-                torch.set_num_threads(self._threads)
+                torch.set_num_threads(self.threads)
             while start < len(inputs):
                 size = min(self._limits[device], len(inputs) - start)
                 try:
@@ -246,8 +246,8 @@ class ImageEmbedder(TorchEmbedder):
 
 
 def stacked(images: Sequence[Pixels]) -> torch.Tensor:
-    """uint8 images of one size as one tensor (n, h, w, 3)."""
-    tensor: torch.Tensor = torch_module().from_numpy(np.stack(images))
+    """uint8 (h, w, 3) images of one size as one tensor (n, 3, h, w)."""
+    tensor: torch.Tensor = torch_module().from_numpy(np.stack([np.moveaxis(image, -1, 0) for image in images]))
     return tensor
 
 
@@ -271,7 +271,7 @@ def module_of(
 ) -> Any:
     """`inner`, which holds the parameters, as the module of a `Runner`, with a method for each kind of input.
 
-    `images`: uint8 (n, h, w, 3), normalised where the model runs; `values`: float (n, 3, h, w), normalised already;
+    `images`: uint8 (n, 3, h, w), normalised where the model runs; `values`: float (n, 3, h, w), normalised already;
     `tokens`: integers, as `text` takes them.
     """
     torch = torch_module()
@@ -286,7 +286,7 @@ def module_of(
             self.register_buffer("std", std[None, :, None, None])
 
         def images(self, rows: Any) -> Any:
-            return self.values((rows.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std)
+            return self.values((rows.float() / 255 - self.mean) / self.std)
 
         def values(self, rows: Any) -> Any:
             return image(self.inner, rows) if image else None

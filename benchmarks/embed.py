@@ -1,0 +1,469 @@
+"""The embedding stage against what people do today: decode, model, and the whole pipeline over HTTP, interleaved in one run.
+
+    python benchmarks/embed.py [--data DIR] [--rounds 5] [--rows 240] [--only decode,model,pipeline,gpu]
+
+Decode and model are CPU seconds of one thread (`time.process_time`), so that other work on the machine matters little; the
+pipeline is wall time.  Every ratio compares two measurements of the same round; medians over the rounds are printed, with
+the arithmetic.  Models have their true size and random weights: speed does not depend on what the weights say.
+"""
+
+import argparse
+import io
+import multiprocessing
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+SIZES = {"500x375": ((500, 375), 94, 24), "1080p": ((1920, 1080), 88, 8), "12 MP": ((4000, 3000), 88, 3)}
+TARGETS = {
+    "decode": {"500x375": 2.8, "1080p": 4.0, "12 MP": 5.5},
+    "model": {"default": 4.0, "openvino": 5.5},
+    "pipeline": {("blog loop", 20): 7, ("blog loop", 100): 15, ("DataLoader(8)", 20): 2.5, ("DataLoader(8)", 100): 4},
+}
+DEVICE_RATE = 150.0
+
+
+def photographs(folder, size, quality, count):
+    """`count` photographs at `size` with sensor noise, as JPEG bytes."""
+    from PIL import Image
+
+    paths, rng, made = sorted((folder / "photos").glob("*.JPEG"))[:count], np.random.default_rng(0), []
+    if not paths:
+        sys.exit(f"no photographs in {folder / 'photos'}; pass --data DIR")
+    for path in paths:
+        image = Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        noisy = np.asarray(image, np.int16) + rng.integers(-4, 5, (size[1], size[0], 3), dtype=np.int16)
+        out = io.BytesIO()
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(out, "JPEG", quality=quality)
+        made.append(out.getvalue())
+    return made
+
+
+def image_processor():
+    """The image processor people use with CLIP: Pillow's backend, for there is no torchvision."""
+    try:
+        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Processor
+    except ImportError:
+        from transformers import CLIPImageProcessor as Processor
+    return Processor()
+
+
+def of_pillow(processor, data):
+    from PIL import Image
+
+    return np.asarray(processor(Image.open(io.BytesIO(data)).convert("RGB"))["pixel_values"][0])
+
+
+def views(fast):
+    from curate import media
+    from curate.embedders._images import Preprocess
+
+    made = Preprocess(224, 224, scaled=fast)
+    return lambda data: made.view(media.decode(data, at_least=made.at_least))
+
+
+def cpu_seconds(work, rows):
+    start = time.process_time()
+    for row in rows:
+        work(row)
+    return (time.process_time() - start) / len(rows)
+
+
+def interleaved(ways, rows, rounds):
+    """Way -> CPU seconds a row, one value a round; every way once before the clock starts."""
+    for work in ways.values():
+        work(rows[0])
+    taken = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, work in ways.items():
+            taken[name].append(cpu_seconds(work, rows))
+    return taken
+
+
+def ratio(taken, base, name):
+    return statistics.median(b / t for b, t in zip(taken[base], taken[name], strict=True))
+
+
+def verdict(value, target):
+    return "" if target is None else f"   target {target:g}: {'reached' if value >= target else 'NOT reached'}"
+
+
+def decode(args, vit):
+    """Decode + resize + crop per core, against the Hugging Face image processor."""
+    import torch
+
+    torch.set_num_threads(1)
+    processor = image_processor()
+    print("\n## Decode + short side 224 + centre crop, CPU of one thread")
+    for name, (size, quality, count) in SIZES.items():
+        rows = photographs(args.data, size, quality, count)
+        ways = {"HF": lambda d: of_pillow(processor, d), "exact": views(False), "fast": views(True)}
+        taken = interleaved(ways, rows, args.rounds)
+        kb = statistics.mean(map(len, rows)) / 1e3
+        print(f"{name} ({kb:,.0f} kB)")
+        for way, values in taken.items():
+            middle = statistics.median(values)
+            gain = ratio(taken, "HF", way)
+            target = TARGETS["decode"][name] if way == "fast" else None
+            print(f"  {way:6} {1 / middle:8.1f} images/s/core  {gain:5.2f}x{verdict(gain, target)}")
+        errors(rows, processor, vit, name)
+
+
+def errors(rows, processor, vit, name):
+    """Pixel error of `exact` and embedding drift of both, through a ViT-B/32 of true size."""
+    from curate.geometry import norms
+
+    mean, std = (np.array(v) for v in (vit.preprocess.mean, vit.preprocess.std))
+    reference = [of_pillow(processor, d) for d in rows]
+    levels = np.stack([(r.transpose(1, 2, 0) * std + mean) * 255 for r in reference])
+    some = {way: np.stack([views(way == "fast")(d) for d in rows]) for way in ("exact", "fast")}
+    wanted = vit.encode_pixels(np.stack(reference))
+    pairs = np.triu_indices(len(rows), 1)
+    apart = vit.spec.space.chord(vit.spec.space.pairwise(wanted, wanted)[pairs].astype(np.float64)).mean()
+    for way, images in some.items():
+        off = np.abs(images.astype(np.float64) - levels)
+        drift = norms(vit.embed(list(images)) - wanted).mean() / apart
+        limit = (
+            f"max {off.max():.2f} levels"
+            if way == "exact"
+            else f"mean {off.mean():.2f}, p99 {np.percentile(off, 99):.1f} levels"
+        )
+        print(f"  {way:6} pixel error {limit}; drift {drift:.4f} of the mean pair distance ({len(rows)} images)")
+
+
+def true_clip(folder, patch=32, layers=12, width=768, heads=12):
+    """A CLIP directory of true size with random weights."""
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+    from transformers import CLIPConfig, CLIPModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vision = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = CLIPConfig(vision_config={**vision, "patch_size": patch}, text_config={"num_hidden_layers": 1}, projection_dim=512)
+    torch.manual_seed(0)
+    model = CLIPModel(config).eval()
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), default=str))
+    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    return model
+
+
+def true_resnet(folder):
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+    from transformers import ResNetConfig, ResNetModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = ResNetModel(ResNetConfig()).eval()
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), default=str))
+    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    return model
+
+
+def naive(model, name):
+    """transformers, fp32, one image at a time."""
+    import torch
+
+    tower = model.vision_model if name == "ViT-B/32" else model
+
+    @torch.inference_mode()
+    def one(image):
+        values = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+        return tower(pixel_values=values).pooler_output.numpy()
+
+    return one
+
+
+def model(args, folders, references):
+    """Images to vectors on one CPU thread, against transformers in fp32 with batch 1."""
+    import torch
+
+    from curate import embedders
+    from curate.embedders._device import has_fast_bf16
+
+    torch.set_num_threads(1)
+    bf16 = has_fast_bf16(torch.device("cpu"))
+    images = list(np.random.default_rng(0).integers(0, 256, (32, 224, 224, 3), dtype=np.uint8))
+    print(f"\n## Model, CPU of one thread, batch 32 (bf16 in hardware: {bf16})")
+    for name, folder in folders.items():
+        engines = ["torch", *(["openvino"] if has_openvino() else [])]
+        one = naive(references[name], name)
+        ways = {"transformers fp32 b1": lambda _, one=one: one(images[0])}
+        for engine in engines:
+            for dtype in ("fp32", *(["bf16"] if bf16 else [])):
+                made = embedders.load(str(folder), device="cpu", dtype=dtype, options=engine_option(engine))
+                made.runner.threads = 1
+                ways[f"curate {engine} {dtype}"] = lambda _, made=made: made.embed(images)
+        taken = interleaved(ways, [None], args.rounds)
+        print(name)
+        base = "transformers fp32 b1"
+        for way, values in taken.items():
+            count = 1 if way == base else len(images)
+            gain = statistics.median(b * count / t for b, t in zip(taken[base], values, strict=True))
+            print(
+                f"  {way:24} {count / statistics.median(values):7.1f} images/s/core  {gain:5.2f}x"
+                + model_target(name, way, bf16, gain)
+            )
+
+
+def engine_option(engine):
+    return {} if engine == "torch" else {"engine": engine}
+
+
+def model_target(name, way, bf16, gain):
+    best = "bf16" if bf16 else "fp32"
+    if name != "ViT-B/32" or not way.endswith(best):
+        return ""
+    return verdict(gain, TARGETS["model"]["openvino" if "openvino" in way else "default"])
+
+
+def has_openvino():
+    import importlib.util
+
+    return importlib.util.find_spec("openvino") is not None
+
+
+# the pipeline
+
+
+def serve(bodies, latency_s, port):
+    """A keep-alive HTTP server that answers every GET after `latency_s`; runs in a process of its own."""
+    import asyncio
+
+    async def client(reader, writer):
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await asyncio.sleep(latency_s)
+                body = bodies[int(head.split(b" ", 2)[1].rsplit(b"/", 1)[1]) % len(bodies)]
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def run():
+        server = await asyncio.start_server(client, "127.0.0.1", 0, limit=2**20)
+        port.value = server.sockets[0].getsockname()[1]
+        await server.serve_forever()
+
+    asyncio.run(run())
+
+
+def device(count):
+    """A stand-in for a device that does 150 images a second."""
+    time.sleep(count / DEVICE_RATE)
+
+
+def blog_loop(urls):
+    """The loop of the blog: one requests.get, PIL, the processor, batch 1."""
+    import requests
+    from PIL import Image
+
+    processor = image_processor()
+    start = time.perf_counter()
+    for url in urls:
+        response = requests.get(url, timeout=30)
+        processor(Image.open(io.BytesIO(response.content)).convert("RGB"))
+        device(1)
+    return len(urls) / (time.perf_counter() - start), 0.0
+
+
+class Urls:
+    """The dataset of the DataLoader way: a Session a worker, the processor in the worker."""
+
+    def __init__(self, urls):
+        self.urls, self.session, self.processor = urls, None, None
+
+    def __len__(self):
+        return len(self.urls)
+
+    def __getitem__(self, n):
+        if self.session is None:
+            import requests
+            import torch
+
+            torch.set_num_threads(1)
+            self.session, self.processor = requests.Session(), image_processor()
+        data = self.session.get(self.urls[n], timeout=30).content
+        return of_pillow(self.processor, data)
+
+
+def data_loader(urls):
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(Urls(urls), batch_size=32, num_workers=8)
+    rows = iter(loader)
+    start = time.perf_counter()
+    for batch in rows:
+        device(len(batch))
+    return len(urls) / (time.perf_counter() - start), 0.0
+
+
+class Stub:
+    """CLIP's preprocessing in front of the stand-in device."""
+
+    batch_size = 32
+
+    def __init__(self):
+        from curate.embedders._images import Preprocess
+        from curate.types import EmbedderSpec
+
+        self.spec = EmbedderSpec("stub", "1", "x", 4, "euclidean")
+        self.preprocess = Preprocess(224, 224)
+        self.at_least, self.view = self.preprocess.at_least, self.preprocess.view
+        self.busy = 0.0
+
+    def prepare(self, data):
+        from curate import media
+
+        return self.view(media.decode(data, at_least=self.at_least))
+
+    def embed(self, batch):
+        start = time.perf_counter()
+        device(len(batch))
+        self.busy += time.perf_counter() - start
+        return np.ones((len(batch), 4), np.float32)
+
+
+def ours(urls):
+    """`embed_shard` with thumbnails and facts, every batch committed to a store; rate, and the share the device was busy."""
+    from curate import media
+    from curate.pipeline.embed import embed_shard
+    from curate.store import Store
+    from curate.types import Item
+
+    stub, rows = Stub(), [Item(f"{n:06d}", url, "v") for n, url in enumerate(urls)]
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s", write=True, create=True) as store:
+        listing = store.begin_listing("bench:x")
+        listing.add(rows)
+        listing.finish()
+        start = time.perf_counter()
+        for batch in embed_shard(rows, stub, lambda item: media.fetch(item.uri, allow_hosts=("127.0.0.1",))):
+            store.append("bench:x", stub.spec, batch)
+            assert not batch.failures, batch.failures[:1]
+        wall = time.perf_counter() - start
+    return len(urls) / wall, stub.busy / wall
+
+
+def pipeline(args):
+    """The whole pipeline over a loopback server with latency."""
+    bodies = photographs(args.data, *SIZES["500x375"])
+    print(
+        f"\n## Pipeline over HTTP, stand-in device at {DEVICE_RATE:g} images/s, {args.rows} rows; ours keeps thumbs and vectors"
+    )
+    for latency_ms in (20, 100):
+        port = multiprocessing.Value("i", 0)
+        server = multiprocessing.Process(target=serve, args=(bodies, latency_ms / 1e3, port), daemon=True)
+        server.start()
+        while not port.value:
+            time.sleep(0.05)
+        ways = {
+            "blog loop": (blog_loop, args.rows // 8),
+            "DataLoader(8)": (data_loader, args.rows),
+            "curate": (ours, args.rows),
+        }
+        taken, busy = {name: [] for name in ways}, []
+        for _ in range(max(2, args.rounds // 2)):
+            for name, (way, count) in ways.items():
+                rate, share = way([f"http://127.0.0.1:{port.value}/{n}" for n in range(count)])
+                taken[name].append(rate)
+                busy += [share] if name == "curate" else []
+        server.terminate()
+        print(f"{latency_ms} ms")
+        for name, rates in taken.items():
+            if name == "curate":
+                share = statistics.median(busy)
+                print(
+                    f"  {name:14} {statistics.median(rates):7.1f} images/s, device busy {share:.3f} of wall"
+                    + verdict(share, 0.95)
+                )
+                continue
+            gain = statistics.median(c / r for c, r in zip(taken["curate"], rates, strict=True))
+            target = TARGETS["pipeline"][name, latency_ms]
+            print(f"  {name:14} {statistics.median(rates):7.1f} images/s; curate is {gain:.1f}x{verdict(gain, target)}")
+
+
+def gpu(args, scratch):
+    """Images/s from local files on the GPU, and the share of min(decode limit, model limit), both measured here."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print("\n## GPU: none on this machine; not measured")
+        return
+    from curate import embedders
+    from curate.pipeline.embed import _cores, embed_shard
+    from curate.types import Item
+
+    print(f"\n## GPU: {torch.cuda.get_device_name(0)}, {_cores()} cores, bf16, local files")
+    bodies = photographs(args.data, *SIZES["500x375"])
+    rows = [Item(f"{n:06d}", "", "v") for n in range(8192)]
+    large = {"patch": 14, "layers": 24, "width": 1024, "heads": 16}
+    makers = {"ViT-B/32": true_clip, "ViT-L/14": lambda f: true_clip(f, **large), "ResNet-50": true_resnet}
+    for name, make in makers.items():
+        make(scratch / f"gpu {name}".replace("/", "-"))
+        made = embedders.load(str(scratch / f"gpu {name}".replace("/", "-")), device="cuda", dtype="bf16")
+        images = [made.prepare(bodies[n % len(bodies)]) for n in range(made.batch_size)]
+        made.embed(images)
+        start = time.perf_counter()
+        for _ in range(20):
+            made.embed(images)
+        model_limit = 20 * len(images) / (time.perf_counter() - start)
+        stub = Stub()
+        stub.embed, stub.batch_size = (lambda batch: np.ones((len(batch), 4), np.float32)), made.batch_size
+        limits = []
+        for embedder in (stub, made):
+            start = time.perf_counter()
+            done = sum(len(b.ids) for b in embed_shard(rows, embedder, lambda item: bodies[int(item.id) % len(bodies)]))
+            limits.append(done / (time.perf_counter() - start))
+        decode_limit, reached = limits
+        bound = min(decode_limit, model_limit)
+        target = 0.9 if name == "ViT-L/14" else 0.8
+        print(
+            f"  {name}: {reached:,.0f} images/s = {reached / bound:.2f} of min({decode_limit:,.0f}, {model_limit:,.0f})"
+            f"{verdict(reached / bound, target)}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=480)
+    parser.add_argument("--only", default="decode,model,pipeline,gpu")
+    args = parser.parse_args()
+    only = set(args.only.split(","))
+    packages = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "urllib3", "requests")
+    print(
+        f"{platform.processor() or platform.machine()}, {multiprocessing.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    print(", ".join(f"{p} {version(p)}" for p in packages) + (f", openvino {version('openvino')}" if has_openvino() else ""))
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        if "pipeline" in only:
+            pipeline(args)  # Before torch has threads: the DataLoader's workers are forks.
+        if only & {"decode", "model"}:
+            from curate import embedders
+
+            references = {"ViT-B/32": true_clip(scratch / "vit"), "ResNet-50": true_resnet(scratch / "resnet")}
+            folders = {"ViT-B/32": scratch / "vit", "ResNet-50": scratch / "resnet"}
+            if "decode" in only:
+                decode(args, embedders.load(str(folders["ViT-B/32"]), device="cpu", dtype="fp32", preprocess="exact"))
+            if "model" in only:
+                model(args, folders, references)
+        if "gpu" in only:
+            gpu(args, scratch)
+
+
+if __name__ == "__main__":
+    main()
