@@ -1,4 +1,4 @@
-"""k-means on prepared rows: scikit-learn's, mini-batch when large; and one that leaves out what is covered already.
+"""k-means on prepared rows: scikit-learn's, mini-batch when large, torch's on a GPU; and one beside what is covered already.
 
 Prepared rows are points of a flat space (unit rows for cosine), so k-means minimises squared straight lines there.  One
 thread: partial sums added in another order would move centres, and with them the plan, from one machine to the next.
@@ -12,6 +12,7 @@ import numpy as np
 
 from curate.geometry import EUCLIDEAN
 from curate.ops._rows import Floats64, Rows, distinct, nearest
+from curate.ops._torch_kmeans import fit_on, gpu
 from curate.types import Vectors
 
 LARGE = 2e9
@@ -33,7 +34,9 @@ def fit(
     if k == len(x):
         return x.copy(), np.arange(len(x), dtype=np.intp)
     init = start if start is not None and len(start) == k else None
-    centres, label = _scikit(x, k, int(rng.integers(2**31)), init, restarts)
+    seed = int(rng.integers(2**31))
+    device = gpu() if len(x) * k * x.shape[1] > LARGE else None
+    centres, label = fit_on(x, k, seed, device, start=init) if device else _scikit(x, k, seed, init, restarts)
     used, label = np.unique(label, return_inverse=True)
     return centres[used], label.astype(np.intp)
 

@@ -173,3 +173,19 @@ def test_mini_batches_also_give_every_row_a_cluster(monkeypatch):
     x, truth = blobs(1200, 6)
     label, how = clusters(x, 6, rng=np.random.default_rng(0))
     assert how["fit"] == "first" and all(len(set(label[truth == g])) == 1 for g in range(6))
+
+
+def test_the_torch_passes_are_as_good_as_scikit_learns():
+    pytest.importorskip("torch")
+    from curate.geometry import EUCLIDEAN
+    from curate.ops._kmeans import fit
+    from curate.ops._torch_kmeans import fit_on
+
+    x, truth = blobs(1500, 12, noise=0.2)
+    centres, label = fit_on(x, 12, 3, "cpu")
+    again = fit_on(x, 12, 3, "cpu")[1]
+    assert np.array_equal(label, again) and np.array_equal(label, EUCLIDEAN.pairwise(x, centres).argmin(axis=1))
+    inertia = [(EUCLIDEAN.distance(x, c[i]) ** 2).sum() for c, i in ((centres, label), fit(x, 12, np.random.default_rng(0)))]
+    assert inertia[0] <= 1.3 * inertia[1]
+    warm = fit_on(x, 12, 3, "cpu", start=np.stack([x[truth == g].mean(axis=0) for g in range(12)]).astype(np.float32))[1]
+    assert all(len(set(warm[truth == g])) == 1 for g in range(12))
