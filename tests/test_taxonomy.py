@@ -1,6 +1,7 @@
 """Taxonomy files: what they mean, and that every mistake in one is named with its line."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -231,3 +232,10 @@ def test_the_order_of_rows_does_not_matter():
     rows = ["dog,animal", "cat,animal", "car,vehicle", "bus,vehicle"]
     one, other = (parse_taxonomy("\n".join(some), suffix=".csv") for some in (rows, rows[::-1]))
     assert one.fingerprint == other.fingerprint
+
+
+def test_the_taxonomy_of_the_page_is_one():
+    page = (Path(__file__).parent.parent / "docs" / "hierarchy.md").read_text()
+    taxonomy = parse_taxonomy(page.split("```yaml\n")[1].split("```")[0], source="docs")
+    assert {"vehicle/jaguar", "animal/jaguar", "animal/cat/tabby", "goldfish"} & paths(taxonomy, "object")
+    assert taxonomy.facets["object"].texts(taxonomy.facets["object"].find("car")) == ["a car on a road."]

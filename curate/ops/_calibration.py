@@ -57,13 +57,17 @@ def fit_temperature(facet: Facet, scores: Array, truth: Sequence[int], *, start:
     here = scores[:, usable]
     single = np.array([k for k, i in enumerate(usable) if len(columns[i]) == 1], dtype=np.intp)
     leaf = np.array([columns[i][0] for i in usable if len(columns[i]) == 1], dtype=np.intp)
-    several = [(k, here[columns[i], k]) for k, i in enumerate(usable) if len(columns[i]) > 1]
+    together: dict[int, list[int]] = {}
+    for k, i in enumerate(usable):
+        if len(columns[i]) > 1:
+            together.setdefault(truth[i], []).append(k)
+    several = [(rows, here[np.ix_(facet.leaves_below(tag), rows)]) for tag, rows in together.items()]
 
     def loss(log_scale: float) -> float:
         scale = math.exp(log_scale)
         every = logsumexp(scale * here, axis=0)
         missed = float((every[single] - scale * here[leaf, single]).sum())
-        missed += sum(float(every[k] - logsumexp(scale * own)) for k, own in several)
+        missed += sum(float((every[rows] - logsumexp(scale * own, axis=0)).sum()) for rows, own in several)
         return missed + ((log_scale - math.log(start)) / spread) ** 2 / 2
 
     middle = math.log(start)
@@ -80,9 +84,9 @@ def upper_bound(wrong: int, rows: int, delta: float) -> float:
     """Clopper-Pearson: the share of wrong rows that is exceeded with probability at most `delta`."""
     if wrong >= rows:
         return 1.0
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    return float(beta.ppf(1 - delta, wrong + 1, rows - wrong))
+    return float(betaincinv(wrong + 1, rows - wrong, 1 - delta))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def scores_of(facet: Facet, ends: Ends, truth: Sequence[int]) -> dict[str, float
     said = np.array([len(a) for a, _ in found], dtype=np.float64)
     true = np.array([len(b) for _, b in found], dtype=np.float64)
     precision = float(shared.sum() / said.sum()) if said.any() else 0.0
-    recall = float(shared.sum() / true.sum())
+    recall = float(shared.sum() / true.sum()) if true.any() else 0.0
     pairs = list(zip(ends, truth, strict=True))
     return {
         "precision": precision,
