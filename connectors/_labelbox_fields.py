@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,19 +48,30 @@ class MetadataFields:
                 raise ConfigError(f"[connectors.labelbox] fields: {name!r} is none of curate's fields: {', '.join(FIELDS)}")
         self._ontology: Any = None
         self._schemas: dict[str, Any] = {}
+        self._checked = False
         self._refused: dict[str, str] = {}
         self._rows_per_call = ROWS
         self._lock = threading.Lock()
 
+    def fingerprint(self) -> str:
+        """Which metadata fields the workspace has: to delete one changes rows without any activity of theirs."""
+        if self._ontology is None:
+            self._load()
+        told = sorted((f.uid, f.name) for f in self._ontology.fields)
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    def _load(self) -> None:
+        def load(client: Any) -> Any:
+            if self._ontology is None:
+                return client.get_data_row_metadata_ontology()
+            self._ontology.refresh_ontology()
+            return self._ontology
+
+        self._ontology = self.platform.call("reading the metadata fields", load)
+
     def read(self) -> dict[str, Any]:
         """House name -> schema of every field of ours that the workspace has.  Raises ConfigError for one of another kind."""
-
-        def ontology(client: Any) -> Any:
-            found = client.get_data_row_metadata_ontology()
-            found.refresh_ontology()
-            return found
-
-        self._ontology = self.platform.call("reading the metadata fields", ontology)
+        self._load()
         self._schemas = {
             f.name.removeprefix(PREFIX): f
             for f in self._ontology.custom_fields
@@ -71,6 +84,7 @@ class MetadataFields:
                     f"the metadata field {PREFIX}{name} exists as {schema.kind.value} and curate writes {wanted}. "
                     "Rename or delete it in Labelbox (Schema > Metadata); curate does not touch it."
                 )
+        self._checked = True
         return self._schemas
 
     def fit(self, wanted: Iterable[str], *, create: bool) -> list[str]:
@@ -147,7 +161,7 @@ class MetadataFields:
 
     def _prepare(self, names: Iterable[str]) -> None:
         """Creates the fields that are missing, all before the threads start: the SDK's schema cache is not safe to share."""
-        if self._ontology is None:
+        if not self._checked:
             self.read()
         for name in sorted(set(names)):
             if name in self._schemas or name in self._refused or field_kind(name) is None:

@@ -100,12 +100,13 @@ class LabelboxConnector:
         """All rows, or those with activity since a cursor of an earlier listing of the same dataset.
 
         Activity includes our own writes: equal versions tell that such a row needs no work.  A listing since a cursor shows no
-        deletions; `ids` does.  The whole export is streamed, and its row count checked before the last page comes.
+        deletions, which `ids` does, and no metadata field that was deleted, which `resumable` does.  The whole export is
+        streamed, and its row count checked before the last page comes.
         Raises ConnectorError for a cursor of another dataset, and for slices, which Labelbox exports only as a whole.
         """
         address = Address.parse(dataset_id)
         filters = None if since is None else {"last_activity_at": [_since(since, address), None]}
-        source = address.look(self.platform)
+        source, schema = address.look(self.platform), self.metadata.fingerprint()
         params: dict[str, Any] = {"data_row_details": True, "metadata_fields": True}
         if address.kind == "project":
             params |= {"label_details": True}
@@ -122,7 +123,16 @@ class LabelboxConnector:
             if len(items) == PAGE:
                 yield Page(items)
                 items = []
-        yield Page(items, _cursor(address, newest, since))
+        yield Page(items, _cursor(address, newest, schema, since))
+
+    def resumable(self, dataset_id: str, cursor: str) -> bool:
+        """Whether a listing since `cursor` is complete: it is of this dataset, and the metadata fields are the same."""
+        address = Address.parse(dataset_id)
+        try:
+            _since(cursor, address)
+        except ConnectorError:
+            return False
+        return bool(json.loads(cursor).get("fields") == self.metadata.fingerprint())
 
     def ids(self, dataset_id: str) -> Iterator[str]:
         """The id of every row, by the leanest export there is; what is missing here was deleted."""
@@ -278,9 +288,9 @@ class LabelboxConnector:
         return found
 
 
-def _cursor(address: Address, newest: str, since: str | None) -> str:
+def _cursor(address: Address, newest: str, schema: str, since: str | None) -> str:
     before = json.loads(since)["at"] if since else ""
-    return json.dumps({"labelbox": str(address), "at": max(newest, before)})
+    return json.dumps({"labelbox": str(address), "at": max(newest, before), "fields": schema})
 
 
 def _since(cursor: str, address: Address) -> str:

@@ -95,6 +95,19 @@ class Prepares(Protocol):
 
 
 @runtime_checkable
+class Incremental(Protocol):
+    """A connector whose large datasets can be listed as what changed, and the ids of all."""
+
+    def resumable(self, dataset_id: str, cursor: str) -> bool:
+        """Whether `pages(since=cursor)` shows every row that differs from the listing that ended with `cursor`."""
+        ...
+
+    def ids(self, dataset_id: str) -> Iterator[str]:
+        """The id of every row there is now."""
+        ...
+
+
+@runtime_checkable
 class HoldsVectors(Protocol):
     """A connector whose platform computes vectors itself: models "platform:NAME"."""
 

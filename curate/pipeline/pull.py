@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from curate.errors import ConfigError
 from curate.pipeline import Reporter, Silent
-from curate.protocols import Connector
+from curate.protocols import Connector, Incremental
 from curate.store import RowCounts, Store
+from curate.types import Page
+
+LARGE = 20_000
+"""Rows from which on a platform that can is asked only for what changed."""
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ def pull(store: Store, connector: Connector, dataset: str, dataset_id: str, *, r
     media: Counter[str] = Counter()
     listing = store.begin_listing(dataset)
     cursor = None
-    for page in connector.pages(dataset_id):
+    for page in _pages(store, connector, dataset, dataset_id):
         listing.add(page.items)
         media.update(item.media_type for item in page.items)
         cursor = page.cursor or cursor
@@ -48,3 +54,24 @@ def pull(store: Store, connector: Connector, dataset: str, dataset_id: str, *, r
     counts = listing.finish(cursor=cursor, complete=True)
     reporter.progress("pull", media.total(), media.total())
     return Pulled(counts, dict(media))
+
+
+def _pages(store: Store, connector: Connector, dataset: str, dataset_id: str) -> Iterator[Page]:
+    """Every row there is: all from the platform, or, of a large dataset, those with activity since the last listing, and the
+    others from the store once the platform has named them.
+    """
+    since = store.cursor(dataset)
+    if since is None or store.count(dataset) < LARGE or not isinstance(connector, Incremental):
+        yield from connector.pages(dataset_id)
+        return
+    if not connector.resumable(dataset_id, since):
+        yield from connector.pages(dataset_id)
+        return
+    seen: set[str] = set()
+    for page in connector.pages(dataset_id, since=since):
+        seen.update(item.id for item in page.items)
+        yield page
+    # A row that is in neither came in between: the next listing has it, for it is newer than this one's cursor.
+    quiet = (item_id for item_id in connector.ids(dataset_id) if item_id not in seen)
+    while ids := list(islice(quiet, PAGE)):
+        yield Page(list(store.items(dataset, ids=ids)))

@@ -148,7 +148,7 @@ def test_exports_of_every_kind_are_read(box, connect, kind, schema_kind):
 
 def test_nothing_is_left_on_disk_and_an_abandoned_listing_is_closed(box, connect, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    box.switches.chunk_bytes = 5000
+    box.switches.chunk_bytes = 100_000
     dataset = box.state.add_dataset()
     box.add_images(dataset, 2500)
     pages = connect().pages(dataset)
@@ -468,3 +468,42 @@ def test_importing_the_connector_does_not_import_the_sdk():
     where = Path(__file__).parent.parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=where, env=dict(os.environ))
     assert done.stdout.strip() == "False"
+
+
+# only what changed
+
+
+def test_a_large_dataset_is_listed_by_what_changed(box, connect, tmp_path, monkeypatch):
+    from curate.pipeline import pull as stage
+    from curate.store import Store
+
+    monkeypatch.setattr(stage, "LARGE", 30)
+    dataset = box.state.add_dataset()
+    rows = box.add_images(dataset, 60)
+    for row in rows[1:]:
+        row.active -= 86400
+    with Store.open(tmp_path / "store", write=True, create=True) as store:
+
+        def pull():
+            return stage.pull(store, connect(), f"labelbox:{dataset}", dataset).counts
+
+        assert pull().new == 60
+        rows[7].asset, rows[7].active = "img/900.png", time.time()
+        rows[8].active = time.time()
+        box.state.remove_row(rows[9].id)
+        box.add_images(dataset, 2, start=100)
+        counts = pull()
+        assert (counts.seen, counts.new, counts.changed, counts.retired) == (61, 2, 1, 1)
+        sent = [e for e in box.state.exports.values() if e.lines]
+        assert sent[-2].lines == 5 and sent[-1].lines == 61, "one export of what changed, one of ids"
+        assert sorted(i.id for i in store.items(f"labelbox:{dataset}")) == sorted(box.state.by_dataset[dataset])
+
+        # A field that was deleted shows in no row's activity: then everything is listed.
+        rows[20].metadata = {box.state.add_field("weather"): "rain"}
+        pull()
+        assert store.fields(f"labelbox:{dataset}", "weather") == {rows[20].id: "rain"}
+        rows[20].metadata = {}
+        del box.state.fields[box.state.field_id("weather")]
+        pull()
+        assert store.fields(f"labelbox:{dataset}", "weather") == {}
+        assert len([e for e in box.state.exports.values()]) == 5

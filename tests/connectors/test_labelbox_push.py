@@ -9,7 +9,7 @@ import pytest
 from connectors._labelbox_wire import Bucket, retry_after
 from curate.errors import AuthError, ConfigError, ConnectorError, NotFound
 from curate.types import Change, Plan
-from tests.connectors.conftest import spec, vectors
+from tests.connectors.conftest import listed, spec, vectors
 from tests.fakes.labelbox_server import CLIP
 
 NAME = "curate pixels "
@@ -191,6 +191,14 @@ def test_fields_are_created_written_cleared_and_nothing_else_touched(box, connec
     assert rows[0].id not in box.state.values("curate.duplicate") and box.state.values("curate.cluster")[rows[0].id] == 8.0
     assert all(r.metadata[tag] == "mine" and r.metadata[theirs] == "rain" for r in rows)
     assert not any(f["options"] for f in box.state.fields.values() if f["name"].startswith("curate."))
+
+
+def test_a_new_process_clears_values_too(box, connect, rows):
+    connect().push_fields("d", changes(rows))
+    later = connect()
+    listed(later, rows[0].dataset)
+    assert later.push_fields("d", [Change(r.id, "duplicate", "kept", None) for r in rows]).accepted == 30
+    assert box.state.values("curate.duplicate") == {}
 
 
 def test_calls_have_fifty_rows_and_fields_of_a_row_go_together(box, connect):
