@@ -1,4 +1,4 @@
-"""The vectors of benchmarks/compression.py: real text through all-MiniLM-L6-v2, real images through ResNet-20 and MobileNet-v2."""
+"""The vectors of benchmarks/compression.py: real text through all-MiniLM-L6-v2, real images through ResNet-20."""
 
 import ast
 import importlib.util
@@ -95,7 +95,7 @@ def resnet20(data, count=12_000):
         return torch.cat([p.flatten(1) for p in parts], dim=1)
 
     with tarfile.open(data / "cifar_pairs" / "images.tar.xz") as tar:
-        named = {m.name: tar.extractfile(m).read() for m in tar if m.isfile() and Path(m.name).suffix.lower() in (".jpg", ".jpeg", ".png")}
+        named = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
     names = sorted(n for n in named if "train" in n)[:count]
     rows = []
     for start in range(0, len(names), 256):
@@ -106,38 +106,21 @@ def resnet20(data, count=12_000):
     return np.concatenate(rows).astype(np.float32)
 
 
-def mobilenet(data):
-    """500 photographs and 600 edited copies through MobileNet-v2: (1100, 1280) float32, >= 0, and the group of each."""
-    import csv
-
-    with np.load(data / "photo_copies" / "mobilenetv2_features.npz") as held:
-        vectors, files = held["F"].astype(np.float32), [str(f) for f in held["files"]]
-    with (data / "photo_copies" / "manifest.csv").open(newline="") as stream:
-        group = {row["file"]: row["group"] for row in csv.DictReader(stream)}
-    return vectors, [group[f] for f in files]
-
-
 def load(data, *, cache=None, minilm_dir=None, count=24_000):
-    """name -> (n, d) float32: "text" (24,000 x 384), "text_pooler", "image" (12,000 x 512), "photos" (1,100 x 1,280)."""
-    made = {}
-
-    def kept(name, make):
-        path = None if cache is None else Path(cache) / f"{name}.npy"
-        if path is not None and path.exists():
-            return np.load(path)
-        made.setdefault(name, make)
-        return None
-
-    names = {"text": 0, "text_pooler": 1}
-    out = {name: kept(name, None) for name in (*names, "image", "photos")}
-    if out["text"] is None or out["text_pooler"] is None:
-        out["text"], out["text_pooler"] = minilm(sentences(count), minilm_folder(minilm_dir))
-    if out["image"] is None:
-        out["image"] = resnet20(data)
-    if out["photos"] is None:
-        out["photos"] = mobilenet(data)[0]
-    if cache is not None:
-        Path(cache).mkdir(parents=True, exist_ok=True)
-        for name, vectors in out.items():
-            np.save(Path(cache) / f"{name}.npy", vectors)
+    """name -> (n, d) float32: "text" (24,000 x 384), "text_pooler", "image" (12,000 x 512).  cache: where they are kept."""
+    makers = {
+        ("text", "text_pooler"): lambda: minilm(sentences(count), minilm_folder(minilm_dir)),
+        ("image",): lambda: (resnet20(data),),
+    }
+    out = {}
+    for names, make in makers.items():
+        paths = [None if cache is None else Path(cache) / f"{name}.npy" for name in names]
+        if all(path is not None and path.exists() for path in paths):
+            out.update((name, np.load(path)) for name, path in zip(names, paths, strict=True))
+            continue
+        for name, path, vectors in zip(names, paths, make(), strict=True):
+            out[name] = vectors
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, vectors)
     return out
