@@ -402,10 +402,10 @@ def gpu(args, scratch):
         print("\n## GPU: none on this machine; not measured")
         return
     from curate import embedders
-    from curate.pipeline.embed import _cores, embed_shard
+    from curate.pipeline.embed import cores, embed_shard
     from curate.types import Item
 
-    print(f"\n## GPU: {torch.cuda.get_device_name(0)}, {_cores()} cores, bf16, local files")
+    print(f"\n## GPU: {torch.cuda.get_device_name(0)}, {cores()} cores, bf16, local files")
     bodies = photographs(args.data, *SIZES["500x375"])
     rows = [Item(f"{n:06d}", "", "v") for n in range(8192)]
     large = {"patch": 14, "layers": 24, "width": 1024, "heads": 16}

@@ -64,11 +64,11 @@ def embed_shard(
     if size < 1 or (workers is not None and workers < 1):
         raise ConfigError(f"batch size {size} and workers {workers} must be at least 1")
     lanes = tuple(getattr(embedder, "lanes", ())) or (embedder.embed,)
-    stage = _Stage(embedder.spec, _opener(embedder, thumbs, max_pixels))
+    stage = _Stage(embedder.spec, opener(embedder, thumbs, max_pixels))
     limits = Limits(
         batch_size=size,
         readers=READERS,
-        decoders=workers or _cores(),
+        decoders=workers or cores(),
         held_bytes=HELD_BYTES,
         held_rows=READERS + (2 + len(lanes)) * size,
     )
@@ -92,7 +92,8 @@ def _counted(flow: Flow[Item, _Row, Batch], progress: Callable[[int], None]) -> 
             progress(done)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -137,7 +138,7 @@ def _fetch(item: Item, read: Callable[[Item], bytes], stopped: Callable[[float],
 Opener = Callable[[bytes], tuple[Any, Facts, bytes | None]]
 
 
-def _opener(embedder: Embedder, thumbs: str, max_pixels: int) -> Opener:
+def opener(embedder: Embedder, thumbs: str, max_pixels: int) -> Opener:
     """What turns the bytes of a row into (what the model takes, facts, thumbnail), with one decode where possible."""
     view = getattr(embedder, "view", None)
     side = None if thumbs == "full" else media.THUMBNAIL_SIDE
@@ -273,10 +274,14 @@ def settle(
     return None if measured is None else str(measured)
 
 
+def chosen_rows(rows: Iterable[Item], *, size: int) -> list[Item]:
+    """Up to `size` rows, the same ones for the same set of ids, whatever their order."""
+    return heapq.nsmallest(size, rows, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
+
+
 def sample_of(embedder: Embedder, rows: Iterable[Item], read: Callable[[Item], bytes], *, size: int = SAMPLE) -> list[Any]:
     """Up to `size` prepared rows, the same ones for the same set of ids; rows that cannot be read are left out."""
-    matching = (item for item in rows if item.media_type == embedder.spec.media)
-    chosen = heapq.nsmallest(size, matching, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
+    chosen = chosen_rows((item for item in rows if item.media_type == embedder.spec.media), size=size)
 
     def prepared(item: Item) -> Any:
         try:
