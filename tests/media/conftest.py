@@ -98,7 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_hang(self, rest):
-        time.sleep(3)
+        time.sleep(30)
 
     def do_drip(self, rest):
         self.send(Content_Length="1000")

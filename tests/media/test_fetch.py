@@ -87,7 +87,7 @@ def test_the_time_limit_is_for_everything_together(get, path):
     start = time.monotonic()
     with pytest.raises(Transient, match=r"within 0\.4 s"):
         get(path, timeout_s=0.4)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 def test_a_refused_connection_is_transient():
