@@ -16,7 +16,8 @@ from curate.cli._session import Session, verb
 
 if TYPE_CHECKING:
     from curate.cli._target import Target
-    from curate.report import Histogram, Report
+    from curate.gates import Gate
+    from curate.report import Bars, Histogram, Report, Table
     from curate.store import Store
     from curate.types import EmbedderSpec
 
@@ -63,10 +64,13 @@ def write(session: Session, store: Store, target: Target, spec: EmbedderSpec, pa
 
 def stored_report(session: Session, store: Store, target: Target, spec: EmbedderSpec) -> Report:
     """The report of what the store holds for a dataset and a model."""
+    from curate.cli._geometry_parts import geometry_parts
     from curate.report import Material, build_report
 
     findings = store.findings(target.key, spec.fingerprint)
     names = set(store.field_names(target.key))
+    bars, tables = _compression(store, target, spec)
+    texts, walks = geometry_parts(store, target.key, spec.fingerprint)
     material = Material(
         target.address,
         spec,
@@ -75,8 +79,11 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
         findings=findings,
         failures=store.failures(target.key, spec.fingerprint),
         fields={name: store.fields(target.key, name) for name in LABEL_FIELDS if name in names},
-        histograms=_histograms(store, target, spec),
+        histograms=[*_histograms(store, target, spec), *texts],
+        bars=[*walks, *bars],
+        tables=tables,
         made=_made(session),
+        gates=_gates(session, store, target),
     )
     return build_report(material)
 
@@ -101,6 +108,36 @@ def _histograms(store: Store, target: Target, spec: EmbedderSpec) -> list[Histog
         ("Values of the vectors", "value", found["values"], values),
     )
     return [Histogram(title, unit, counts["edges"], counts["counts"], text) for title, unit, counts, text in parts]
+
+
+def _gates(session: Session, store: Store, target: Target) -> list[Gate]:
+    """The gates of [check]; none where it is empty, or where results that it needs are not there yet, which is said."""
+    from curate.cli._gates import stored_of
+    from curate.errors import ConfigError
+    from curate.gates import run_gates
+
+    if not session.config.check:
+        return []
+    try:
+        return run_gates(session.config.check, stored_of(session, store, target))
+    except ConfigError as err:
+        session.warn(f"the report shows no gates: {err}")
+        return []
+
+
+def _compression(store: Store, target: Target, spec: EmbedderSpec) -> tuple[list[Bars], list[Table]]:
+    """The last `curate compress --evaluate` as a chart and a table; nothing when there was none."""
+    from curate.cli.compress import HEAD, cells, kept_as
+    from curate.report import Bar, Bars, Table
+
+    found = store.cached(kept_as(target.key, spec.fingerprint))
+    if not found:
+        return [], []
+    shown = [(c["codec"], float(c["recall"]["10"]), int(c["bytes_per_vector"])) for c in found["codecs"]]
+    bars = [Bar(f"{codec}, {size:,} bytes", recall, f"{recall:.3f}") for codec, recall, size in shown]
+    note = f"share of the 10 nearest rows that stay the nearest, measured on {found['rows']:,} rows"
+    table = Table("Codecs", HEAD, cells(found), note="From: curate compress --evaluate", numeric=frozenset(range(1, len(HEAD))))
+    return [Bars("Recall at 10 of compressed vectors", bars, note)], [table]
 
 
 def _made(session: Session) -> dict[str, str]:

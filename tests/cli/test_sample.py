@@ -74,6 +74,16 @@ def test_report_is_written_from_what_is_stored(synced, curate, tmp_path):
     assert "What to do next" in curate("report", "--to", tmp_path / "r.html")[2]
 
 
+def test_report_shows_the_gates_of_the_configuration(synced, curate, tmp_path):
+    (tmp_path / "curate.toml").write_text("[check]\nmax_duplicate_rate = 0.01\nmax_failed_rate = 0.5\n")
+    assert curate("report", "--to", tmp_path / "r.html", "--json")[0] == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "max_duplicate_rate" in page and "<td>failed" in page and "<td>passed" in page
+    (tmp_path / "curate.toml").write_text("[check]\nmax_drift = 0.01\n")
+    code, _, said = curate("report", "--to", tmp_path / "r.html", "--json")
+    assert code == 0 and "no gates" in said
+
+
 def test_report_without_a_store_says_what_to_do(tmp_path, monkeypatch, curate):
     monkeypatch.chdir(tmp_path)
     code, _, said = curate("report")
