@@ -38,13 +38,13 @@ class Unavailable(requests.RequestException):
 class Bucket:
     """A token bucket that all threads draw from, and that can be told to wait.
 
-    per_minute: the allowance; a tenth of it is kept back for whoever else uses the workspace.  Up to a sixth of a minute's
-    allowance may go out at once.
+    per_minute: the allowance; a tenth of it is kept back for whoever else uses the workspace.  Up to five seconds' worth may go
+    out at once, so that no minute sees more than the allowance.
     """
 
     def __init__(self, per_minute: int) -> None:
         self.rate = per_minute * 0.9 / 60
-        self.room = self.rate * 10
+        self.room = self.rate * 5
         self._tokens = self.room
         self._at = time.monotonic()
         self._closed_until = 0.0
@@ -96,7 +96,8 @@ class Wire(HTTPAdapter):
         """As HTTPAdapter.send.  Raises RateLimited for a 429, Unavailable for a 5xx and a time-out."""
         self.bucket.take()
         asked = settings.get("timeout")
-        asked = asked if isinstance(asked, (int, float)) else self.timeout_s
+        # The SDK's own limit is 60 s; starting an export of millions of rows may take longer, which a longer limit allows.
+        asked = asked if isinstance(asked, (int, float)) and self.timeout_s <= asked else self.timeout_s
         settings["timeout"] = (min(10.0, self.timeout_s), min(asked, self.timeout_s))
         self._here.status = 0
         self.sent[str(request.method)] += 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.conftest import run_cli
-from tests.fakes.labelbox_server import CLIP, image
+from tests.fakes.labelbox_server import CLIP, Fault, LabelboxServer, image
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -318,6 +318,35 @@ def test_every_setting_of_the_unknown_ends_in_the_same_state(box, dataset, store
     code, again, _ = sync(capsys, dataset, store, "--yes", "--sample", "8")
     assert again["plan"] == {"changes": 0, "vectors": 0} and box.state.metadata_writes == 0 and box.calls("image") == 0
     assert len([v for v in box.state.values("curate.duplicate").values() if v.startswith("copy-of/")]) == 4
+
+
+RATES = {"503": 0.05, "503_after": 0.05, "429": 0.05, "drop": 0.015, "drop_after": 0.015, "hang": 0.02}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bad_network_ends_in_the_same_state(box, dataset, store, capsys, tmp_path, monkeypatch, seed):
+    def run(where):
+        config = tmp_path / "curate.toml"
+        config.write_text('[connectors.labelbox]\nplan = "enterprise"\ntimeout = 1.0\n')
+        target = where.state.add_project("labeling")
+        flags = ("--yes", "--sample", "10", "--batch", target, "--config", str(config))
+        code, done, err = sync(capsys, dataset, ("--store", str(tmp_path / where.endpoint[-13:-8]), *store[2:]), *flags)
+        assert code == 0 and done["rows"]["embedded"] == 40, err
+        return where.state.digest(), where.calls()
+
+    with LabelboxServer(plan="enterprise") as calm:
+        assert calm.state.add_dataset() == dataset
+        calm.add_images(dataset, 40)
+        calm.images = box.images
+        monkeypatch.setenv("LABELBOX_ENDPOINT", calm.endpoint)
+        wanted, least = run(calm)
+    rules = [Fault("*", kind, None, rate, 10.0 if kind == "hang" else 0.2) for kind, rate in RATES.items()]
+    box.faults.random(seed, [Fault("export_file", "truncate", 2), *rules])
+    monkeypatch.setenv("LABELBOX_ENDPOINT", box.endpoint)
+    got, calls = run(box)
+    assert got == wanted and len(box.faults.hit) >= 5
+    assert calls <= 1.6 * least, "a small run repeats a larger share than a long one, whose bound is in benchmarks/labelbox.py"
 
 
 # secrets
