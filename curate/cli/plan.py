@@ -11,7 +11,7 @@ from curate.cli._session import Session, verb
 
 
 @click.command()
-@verb("dataset", "network", "model")
+@verb("dataset", "network", "model", "compute")
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
@@ -19,8 +19,24 @@ from curate.cli._session import Session, verb
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
-def command(session: Session, to: str, no_vectors: bool, batch_project: str, priority: int | None, queue_project: str) -> int:
+@click.option(
+    "--estimate",
+    "only_estimate",
+    is_flag=True,
+    help="Embed 64 rows and say what embedding all of them would take; keep nothing.",
+)
+def command(
+    session: Session,
+    to: str,
+    no_vectors: bool,
+    batch_project: str,
+    priority: int | None,
+    queue_project: str,
+    only_estimate: bool,
+) -> int:
     """Compare what was found with what the platform shows now; write plan.json; push nothing."""
+    if only_estimate:
+        return _estimate(session)
     from rich.table import Table
 
     from curate import registry
@@ -83,6 +99,37 @@ def command(session: Session, to: str, no_vectors: bool, batch_project: str, pri
             f"of plan {cost['plan']!r}"
         )
     session.emit(document, table, *lines, f"push it with: curate apply {path}")
+    return 0
+
+
+def _estimate(session: Session) -> int:
+    """Rows, bytes, time, store size and requests of a sync, from a probe of 64 rows; neither store nor platform changes."""
+    from curate.pipeline.estimate import estimate
+    from curate.protocols import Prepares
+
+    target = session.target
+    connector = session.connector(target.connector)
+    connector.check(target.dataset_id)
+    embedder = session.embedder
+    rows = [item for page in connector.pages(target.dataset_id) for item in page.items]
+    mine = [item for item in rows if item.media_type == embedder.spec.media]
+    done = 0
+    if session.store_path.exists():
+        with session.open_store() as store:
+            known = store.embedded_ids(target.key, embedder.spec.fingerprint) if target.key in store.datasets() else []
+            held = {(item.id, item.version) for item in store.items(target.key, ids=set(known))} if known else set()
+        done = sum((item.id, item.version) in held for item in mine)
+        mine = [item for item in mine if (item.id, item.version) not in held]
+    found = estimate(
+        mine,
+        embedder,
+        connector.read,
+        thumbs=session["thumbs"],
+        max_pixels=session["max_pixels"],
+        cost=connector.estimate if isinstance(connector, Prepares) else None,
+    )
+    document = {"dataset": target.address, "model": embedder.spec.as_dict(), "estimate": {**found.as_dict(), "reused": done}}
+    session.emit(document, f"{len(rows):,} rows listed, {done:,} of them embedded already", *found.lines())
     return 0
 
 

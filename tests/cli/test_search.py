@@ -175,3 +175,16 @@ def test_without_an_index_there_is_no_recall(tmp_path):
     fill(tmp_path / "s", np.eye(16, dtype=np.float32))
     with Store.open(tmp_path / "s") as store:
         assert stage.recall(store, "folder:x", SPEC, rng=np.random.default_rng(0)) is None
+
+
+def test_plan_estimate_spends_nothing(photos, curate, tmp_path):
+    code, document, said = curate("plan", *BASE, "--model", "pixels", "--estimate", "--json")
+    found = document["estimate"]
+    assert code == 0 and not (tmp_path / ".curate").exists()
+    assert (found["rows"], found["probe"], found["failed"], found["reused"]) == (14, 14, 0, 0)
+    assert found["bytes_to_fetch"] == pytest.approx(sum(p.stat().st_size for p in photos.rglob("*") if p.is_file()), rel=0.01)
+    assert curate("embed", *BASE, "--model", "pixels", "--json")[0] == 0
+    again = curate("plan", *BASE, "--model", "pixels", "--estimate", "--json")[1]["estimate"]
+    assert (again["rows"], again["reused"]) == (0, 14)
+    said = curate("plan", *BASE, "--model", "pixels", "--estimate")[2]
+    assert "14 rows listed, 14 of them embedded already" in said
