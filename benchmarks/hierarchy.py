@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from curate.geometry import COSINE, EUCLIDEAN, Geometry, unit
-from curate.ops._calibration import TAUS, calibrate_threshold, fit_temperature, wrong_rows
 from curate.ops._leaf_scores import LeafScores, from_prototypes, from_texts
+from curate.ops._tag_calibration import TAUS, calibrate_threshold, fit_temperature, wrong_rows
 from curate.ops._tagging import probabilities, ways_down
 from curate.ops._tree import softmax, tag_probabilities, violations
 from curate.ops.tag_metrics import depth_at, lineage, scores_of

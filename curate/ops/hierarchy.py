@@ -14,9 +14,9 @@ import numpy as np
 
 from curate.errors import ConfigError
 from curate.geometry import GUARD
-from curate.ops._calibration import DEFAULT_TAU, Threshold, calibrate_threshold, fit_temperature, folds, rows_needed
 from curate.ops._labels import Labels, read_labels
 from curate.ops._leaf_scores import LeafScores, from_prototypes, from_texts
+from curate.ops._tag_calibration import DEFAULT_TAU, Threshold, calibrate_threshold, fit_temperature, folds, rows_needed
 from curate.ops._tag_texts import cached_text_vectors
 from curate.ops._tagging import Tagged, probabilities, tag_rows, ways_down
 from curate.ops._tree import Routes, violations

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.ops._calibration import wrong_at, wrong_rows, wrong_steps
+from curate.ops._tag_calibration import wrong_at, wrong_rows, wrong_steps
 from curate.ops._tree import Routes
 from curate.taxonomy import Facet
 

@@ -7,8 +7,8 @@ import pytest
 
 from curate.errors import ConfigError, EmbedderError
 from curate.geometry import COSINE, EUCLIDEAN
-from curate.ops._calibration import TAUS, calibrate_threshold, fit_temperature, folds, rows_needed, upper_bound
 from curate.ops._leaf_scores import from_prototypes
+from curate.ops._tag_calibration import TAUS, calibrate_threshold, fit_temperature, folds, rows_needed, upper_bound
 from curate.ops._tagging import probabilities, ways_down
 from curate.ops.hierarchy import Tag
 from curate.taxonomy import parse_taxonomy
