@@ -21,7 +21,7 @@ def command(session: Session) -> int:
     target = session.target
     connector = session.connector(target.connector)
     connector.check(target.dataset_id)
-    embedder = session.embedder
+    embedder = session.model_of(connector, target)
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
         pulled = pull(store, connector, target.key, target.dataset_id, reporter=session.terminal)
         if not pulled.of(embedder.spec.media):

@@ -102,6 +102,14 @@ def test_the_vectors_of_labelbox_need_no_images(box, dataset, store, capsys):
     assert code == 4 and CLIP in err
 
 
+def test_embed_takes_the_vectors_of_labelbox_too(box, dataset, store, capsys):
+    box.add_clip(list(box.state.rows.values()))
+    flags = ("--dataset", f"labelbox:{dataset}", "--model", f"platform:{CLIP}", *store)
+    code, done, _ = run_cli(capsys, "embed", *flags)
+    assert code == 0 and done["rows"]["embedded"] == 40 and box.calls("image") == 0
+    assert run_cli(capsys, "embed", *flags)[1]["rows"] == {"seen": 40, "embedded": 0, "reused": 40, "failed": 0}
+
+
 def test_the_vectors_of_labelbox_are_proposed_when_no_model_is_named(box, dataset, store, capsys, monkeypatch):
     from curate import embedders
     from curate.cli import main
