@@ -95,6 +95,7 @@ def faiss_peers(truth, iterations):
         coder.train(train)
         yield coded(name, truth, coder)
     for bits in (1, 2, 4, 8):
+        # A search index: its reconstruct() gives back one bit whatever was stored, so the query stays a float here.
         index = faiss.IndexPreTransform(faiss.RandomRotationMatrix(dim, dim), faiss.IndexRaBitQ(dim, faiss.METRIC_L2, bits))
         index.train(train)
         index.add(truth.x)
@@ -152,6 +153,12 @@ def sentence_transformers_peers(truth):
     yield row("sentence-transformers binary", bits.shape[1], hamming_recall(truth, padded), None, None, 0)
 
 
+def said(data, measured):
+    """Passes a row on; a run takes long enough to want to see it come."""
+    print(data, json.dumps(measured), file=sys.stderr, flush=True)
+    return measured
+
+
 def show(title, rows, dim):
     print(f"\n{title}\n{'codec':32}{'bytes':>7}{'ratio':>8}{'sym':>9}{'asym':>9}{'encode/s':>12}")
     for r in rows:
@@ -206,6 +213,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--cache", type=Path, help="keep the vectors here between runs")
+    parser.add_argument("--rows", type=int, help="at most so many of each set")
     parser.add_argument("--only", choices=("text", "image"))
     parser.add_argument("--opq-iterations", type=int, default=50, help="of faiss's OPQ; 50 is its own default, half at 8x")
     parser.add_argument("--json", type=Path)
@@ -215,15 +223,16 @@ def main():
     for name in ("text", "image"):
         if args.only not in (None, name):
             continue
-        x = vectors[name]
+        x = vectors[name][: args.rows]
         truth = Truth(x)
-        rows = [*ours(truth), *(rotation(truth, bits) for bits in (1, 2, 3))]
-        for peer in (*sentence_transformers_peers(truth), *faiss_peers(truth, args.opq_iterations)):
-            rows.append(peer)
+        rows = []
+        for part in (ours(truth), (rotation(truth, b) for b in (1, 2)), sentence_transformers_peers(truth)):
+            rows += [said(name, r) for r in part]
+        rows += [said(name, r) for r in faiss_peers(truth, args.opq_iterations)]
         rows.sort(key=lambda r: (-r["bytes"], r["codec"]))
         show(f"{name}: {len(x):,} x {x.shape[1]}, {QUERIES} queries, learned on {TRAIN:,} other rows", rows, x.shape[1])
         found[name] = rows
-        report = evaluate(x, COSINE, rng=np.random.default_rng(0), rows=len(x), queries=500)
+        report = evaluate(x, COSINE, rng=np.random.default_rng(0), rows=len(x), queries=300)
         quality[name] = [r.as_dict() for r in report.results]
         print(f"\n{name}: what else is lost (radius {report.radius:.4f})")
         titles = ("tau-b", "bias", "length", "angle", "dup F1", "debiased", "open", "wrong")

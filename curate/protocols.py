@@ -191,6 +191,8 @@ class Context:
     logit, logit_scale: how the model itself scores an image against a text ("dot", "-d2", ..., and its factor); "" and None
     where it does not say.
     cached: small JSON results kept between runs (calibration): key -> value; `keep` stores one.
+    band: radius -> the decoded distances (low, high) between which compressed vectors do not tell on which side of the radius
+    a pair lies; None where the floats are kept.  Raises ConfigError where the vectors have too few bits to decide duplicates.
     """
 
     rng: np.random.Generator
@@ -206,6 +208,7 @@ class Context:
     cached: Callable[[str], Any] = lambda _key: None
     keep: Callable[[str, Any], None] = lambda _key, _value: None
     progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None
+    band: Callable[[float], tuple[float, float] | None] = lambda _radius: None
 
 
 @runtime_checkable

@@ -44,9 +44,17 @@ class Scored:
         return {**known, **more}
 
 
-def by_distance(i: Rows, j: Rows, distance: Array, radius: float) -> Scored:
-    """Decides by the distance alone: a copy is at most `radius` away."""
+def by_distance(i: Rows, j: Rows, distance: Array, radius: float, *, band: tuple[float, float] | None = None) -> Scored:
+    """Decides by the distance alone: a copy is at most `radius` away.
+
+    band: the distances of compressed vectors that leave it open (`Context.band`); such pairs are borderline, and no copies.
+    """
     no = np.zeros(len(i), dtype=bool)
+    if band is not None:
+        low, high = band
+        inside = distance < low
+        between = ~inside & (distance <= high)
+        return Scored(i, j, distance, np.full(len(i), np.nan), no, inside, between, evidence={})
     return Scored(
         i, j, distance, np.full(len(i), np.nan), no, distance <= radius, np.abs(distance - radius) <= GUARD, evidence={}
     )

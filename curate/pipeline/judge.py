@@ -75,7 +75,21 @@ def context_of(
         cached=store.cached,
         keep=store.keep,
         progress=(reporter or Silent()).progress,
+        band=lambda radius: _band(store, dataset, embeddings.spec.fingerprint, radius),
     )
+
+
+def _band(store: Store, dataset: str, fingerprint: str, radius: float) -> tuple[float, float] | None:
+    """The widest band of the codecs that the vectors are held in; see `Context.band`."""
+    held = store.codecs(dataset, fingerprint)
+    for codec in held:
+        if not codec.decides_duplicates:
+            raise ConfigError(
+                f"the vectors are held as {codec.name}, which has too few bits to decide duplicates: compute them again, "
+                "or import them, and compress to int4 at most"
+            )
+    bands = [codec.bound.band(radius) for codec in held if codec.bound is not None]
+    return (min(b.low for b in bands), max(b.high for b in bands)) if bands else None
 
 
 def judge(

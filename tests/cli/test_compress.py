@@ -104,3 +104,31 @@ def test_evaluate_prints_a_table_and_advice(stored, curate):
 def test_evaluating_what_is_compressed_says_against_what(stored, curate):
     assert curate("compress")[0] == 0
     assert "held as int8: losses are measured against that" in curate("compress", "--evaluate", "--codec", "int4")[2]
+
+
+def test_duplicates_on_codes_leave_open_what_the_bound_leaves_open(stored, curate, tmp_path):
+    """Pairs decided on int8 are those of the floats; what the bound cannot tell is listed, and no copy."""
+    asked = ("duplicates", "--model", "mine", "--radius", "0.16", "--json")
+    code, exact, _ = curate(*asked)
+    assert code == 0 and exact["groups"]
+    true = {(c["id"], g["keep"]) for g in exact["groups"] for c in g["copies"]}
+    assert curate("compress", "--codec", "int4")[0] == 0
+    code, coded, _ = curate(*asked)
+    assert code == 0
+    found = {(c["id"], g["keep"]) for g in coded["groups"] for c in g["copies"]}
+    with Store.open(tmp_path / ".curate") as store:
+        (spec,) = store.specs()
+        borderline = store.findings(spec.dataset)["duplicates"].evidence["borderline"]
+        (codec,) = store.codecs(spec.dataset, spec.spec.fingerprint)
+    band = codec.bound.band(0.16)
+    open_pairs = {frozenset((b["a"], b["b"])) for b in borderline}
+    assert found <= true and open_pairs
+    assert all(band.low <= b["distance"] <= band.high for b in borderline)
+    assert all(frozenset(pair) in open_pairs for pair in true - found)
+
+
+def test_duplicates_are_refused_below_four_bits(stored, curate):
+    assert curate("compress", "--codec", "tc:2")[0] == 0
+    code, document, said = curate("duplicates", "--model", "mine", "--radius", "0.16", "--json")
+    assert (code, document) == (2, None)
+    assert "held as tc:2, which has too few bits to decide duplicates" in said
