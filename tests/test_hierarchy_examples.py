@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -40,17 +41,25 @@ def test_pixel_maps_of_the_digits_keep_neighbours():
 
 
 @pytest.mark.slow
-def test_pixel_maps_read_idx_files_and_folders(tmp_path):
+def test_pixel_maps_of_idx_files_are_written(tmp_path):
     written_idx(tmp_path)
     done = run("mnist_pixels.py", tmp_path, "--dims", 2, "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     assert "60 images of 784 pixels, 10 digits" in done.stdout
     assert (tmp_path / "maps" / "umap.csv").read_text().startswith("label,x,y\n")
+
+
+def test_pixel_maps_read_folders_and_idx_files(tmp_path):
+    example = runpy.run_path(str(EXAMPLES / "mnist_pixels.py"))
     for k in range(40):
-        (tmp_path / "png" / str(k % 4)).mkdir(parents=True, exist_ok=True)
-        Image.new("L", (28, 28), 6 * k).save(tmp_path / "png" / str(k % 4) / f"{k}.png")
-    done = run("mnist_pixels.py", tmp_path / "png", "--dims", 2)
-    assert "40 images of 784 pixels, 4 digits" in done.stdout, done.stderr
+        (tmp_path / str(k % 4)).mkdir(exist_ok=True)
+        Image.new("L", (28, 28), 6 * k).save(tmp_path / str(k % 4) / f"{k}.png")
+    x, labels = example["from_folder"](tmp_path)
+    assert x.shape == (40, 784) and np.bincount(labels).tolist() == [10] * 4
+    np.testing.assert_allclose(np.unique(x[labels == 1]), np.arange(1, 40, 4) * 6 / 255, atol=1e-6)
+    written_idx(tmp_path)
+    x, labels = example["from_folder"](tmp_path)
+    assert x.shape == (60, 784) and 0 <= x.min() < x.max() <= 1 and labels.tolist() == list(range(10)) * 6
 
 
 def test_pixel_maps_say_what_is_wrong_with_a_folder(tmp_path):
@@ -60,6 +69,7 @@ def test_pixel_maps_say_what_is_wrong_with_a_folder(tmp_path):
     assert "truncated: 3 bytes where 60" in run("mnist_pixels.py", tmp_path).stderr
 
 
+@pytest.mark.slow
 def test_the_tiny_models_go_through_the_whole_chain():
     done = run("tiny_euclip/run.py", "--seeds", 1, "--steps", 12, "--batch", 16, "--train", 200, "--test", 120, "--json")
     assert done.returncode == 0, done.stderr
