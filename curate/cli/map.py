@@ -21,6 +21,7 @@ def command(session: Session, method: str, dims: int, out: str, texts: str) -> i
 
     The coordinates are kept in the store for reports and panels; the reducer itself is not.
     """
+    from curate.cli._geometry_parts import spread_key
     from curate.cli._text_files import read_texts_file
     from curate.cli.tag import text_model
     from curate.ops.distributions import describe
@@ -37,7 +38,9 @@ def command(session: Session, method: str, dims: int, out: str, texts: str) -> i
             session.warn(f"{embeddings.spec.name} has no text tower, so the texts are left out")
         vectors = model.embed_text(lines) if model is not None else None
         found = judge(store, target.key, embeddings, [op], seed=session["seed"], reporter=session.terminal)["map"]
-    spread = describe(embeddings.geometry, embeddings.vectors, vectors, logit=getattr(model, "logit", ""))
+        spread = describe(embeddings.geometry, embeddings.vectors, vectors, logit=getattr(model, "logit", ""))
+        if vectors is not None:
+            store.keep(spread_key(target.key, embeddings.spec.fingerprint), spread)
     if out:
         _write(Path(out), found.evidence["points"], dims)
     document = {"dataset": target.address, **found.summary, "points": found.evidence["points"], "distribution": spread}

@@ -22,6 +22,7 @@ def command(session: Session, image: str, taxonomy: str, texts: str, steps: int)
 
     [ROOT] is the origin for EuCLIP and MERU.  For CLIP it is the mean of the rows of --dataset and the texts.
     """
+    from curate.cli._geometry_parts import keep_walk, walks_key
     from curate.ops.traversal import traverse
 
     if bool(taxonomy) == bool(texts):
@@ -33,6 +34,9 @@ def command(session: Session, image: str, taxonomy: str, texts: str, steps: int)
     met = traverse(start, names, vectors, geometry, root=root, steps=steps, logit=model.logit)
     document = {"image": image, "model": model.spec.name, "unit": geometry.unit_name, "steps": steps}
     document["met"] = [one.as_dict() for one in met]
+    if corpus is not None:
+        with session.open_store(write=True) as store:
+            keep_walk(store, walks_key(session.stored_target(store).key, model.spec.fingerprint), document)
     session.emit(document, _table(image, document))
     return 0
 
