@@ -175,3 +175,16 @@ def test_map_prints_trust_and_keeps_coordinates(colours, curate):
     code, _, said = curate("map", *MODEL, "--method", "som")
     assert code == 2 and "Known: pca, tsne, umap" in said
     assert not any(path.suffix in (".pkl", ".pickle") for path in colours.rglob("*"))
+
+
+def test_the_report_shows_texts_and_walks(colours, curate):
+    (colours / "words.txt").write_text("red\nwarm\ncold\n")
+    curate("map", *MODEL, "--method", "pca", "--texts", "words.txt")
+    for image in ("red-0.png", "blue-0.png", "red-0.png"):
+        assert curate("traverse", image, "--dataset", "folder:photos", *MODEL, "--texts", "words.txt")[0] == 0
+    code, _, said = curate("report", "--dataset", "folder:photos", *MODEL, "--to", "page.html")
+    assert code == 0, said
+    page = (colours / "page.html").read_text()
+    for words in ("Distance of texts from [ROOT]", "Texts met on the way to [ROOT]", "From red-0.png to [ROOT]"):
+        assert words in page
+    assert page.count("From red-0.png to [ROOT]") == page.count("From blue-0.png to [ROOT]")
