@@ -15,7 +15,7 @@ from curate.ops._rows import Floats64, Rows, distinct, nearest
 from curate.ops._torch_kmeans import fit_on, gpu
 from curate.types import Vectors
 
-LARGE = 2e9
+LARGE = 4e9
 """Rows x clusters x dimensions above which mini-batches replace full passes (a pass takes a fraction of a second there)."""
 
 PASSES = 100
@@ -53,7 +53,9 @@ def _scikit(x: Vectors, k: int, seed: int, init: Vectors | None, restarts: int) 
         warnings.simplefilter("ignore", ConvergenceWarning)  # rows that differ in the last bit only: fewer clusters, handled
         if large:
             size = min(len(x), max(4096, 2 * k))
-            model = MiniBatchKMeans(k, init=begin, n_init=1, batch_size=size, max_iter=4, random_state=seed)
+            model = MiniBatchKMeans(
+                k, init=begin, n_init=1, batch_size=size, init_size=max(3 * k, 3000), max_iter=4, random_state=seed
+            )
         else:
             model = KMeans(k, init=begin, n_init=tries, max_iter=PASSES, random_state=seed)
         model.fit(x)
