@@ -138,34 +138,38 @@ class Exports:
 
     def _bytes(self, task_id: str, size: int, what: str) -> Iterator[bytes]:
         """The file, piece by piece; a piece that breaks off is asked for again from where it stopped."""
-        position, barren = 0, 0
+        position = barren = 0
         while position < size:
-            before = position
-            failure: Transient | None = None
-            at = position
-
-            def locate(client: Any, at: int = at) -> dict[str, Any]:
-                asked = {"where": {"id": task_id}, "streamType": "RESULT", "offset": str(at)}
-                found = client.execute(_FILE, asked, error_log_key="errors")
-                if not found or not found["task"] or not found["task"]["exportFileFromOffset"]:
-                    raise Transient(f"{what}: no file at offset {at:,}")
-                return dict(found["task"]["exportFileFromOffset"])
-
-            found = self.platform.call(f"locating {what}", locate)
-            start, end = int(found["offsets"]["start"]), int(found["offsets"]["end"])
-            if not start <= position <= end:
-                raise ConnectorError(f"{what}: offset {position:,} was asked for and {start:,}-{end:,} came")
+            before, failure = position, None
+            url, start, end = self._locate(task_id, position, what)
             try:
-                for data in self._piece(found["file"], skip=position - start, length=end - position + 1, what=what):
+                for data in self._piece(url, skip=position - start, length=end - position + 1, what=what):
                     position += len(data)
                     yield data
             except Transient as err:
                 failure = err
-            barren = 0 if failure is None or position > before else barren + 1
+            barren = 0 if position > before else barren + 1
+            if barren >= self.platform.attempts:
+                raise ConnectorError(f"{failure or what} (gave up after {barren} attempts)")
             if failure is not None:
-                if barren >= self.platform.attempts:
-                    raise ConnectorError(f"{failure} (gave up after {barren} attempts)")
                 time.sleep(min(8.0, 0.25 * 2**barren))
+
+    def _locate(self, task_id: str, position: int, what: str) -> tuple[str, int, int]:
+        """The address of the piece of the file that holds the byte `position`, and its first and last byte."""
+
+        def ask(client: Any) -> dict[str, Any]:
+            # Offsets are 64-bit numbers in the API and travel as text.
+            wanted = {"where": {"id": task_id}, "streamType": "RESULT", "offset": str(position)}
+            answer = client.execute(_FILE, wanted, error_log_key="errors")
+            if not answer or not answer["task"] or not answer["task"]["exportFileFromOffset"]:
+                raise Transient(f"{what}: no file at offset {position:,}")
+            return dict(answer["task"]["exportFileFromOffset"])
+
+        found = self.platform.call(f"locating {what}", ask)
+        start, end = int(found["offsets"]["start"]), int(found["offsets"]["end"])
+        if not start <= position <= end:
+            raise ConnectorError(f"{what}: offset {position:,} was asked for and {start:,}-{end:,} came")
+        return str(found["file"]), start, end
 
     def _piece(self, url: str, *, skip: int, length: int, what: str) -> Iterator[bytes]:
         """`length` bytes of a file after the first `skip`.  Raises Transient when fewer come."""

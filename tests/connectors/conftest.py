@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from curate.protocols import ConnectorSettings
-from curate.types import EmbedderSpec
-from tests.fakes.labelbox_server import LabelboxServer
+from curate.types import Change, EmbedderSpec
+from tests.fakes.labelbox_server import LabelboxServer, Row
 
 
 @pytest.fixture
@@ -53,6 +53,22 @@ def connect(box: LabelboxServer, tmp_path: Path, said: list[str]) -> Callable[..
         return LabelboxConnector(settings)
 
     return make
+
+
+@pytest.fixture
+def rows(box: LabelboxServer) -> list[Row]:
+    """30 rows of a dataset, in id order."""
+    return sorted(box.add_images(box.state.add_dataset(), 30), key=lambda row: row.id)
+
+
+def changes(rows: list[Row], field: str = "duplicate", after: Any = "kept") -> list[Change]:
+    """The same new value for every row."""
+    return [Change(row.id, field, None, after) for row in rows]
+
+
+def custom(box: LabelboxServer) -> list[dict[str, Any]]:
+    """The embeddings that users made."""
+    return [e for e in box.state.embeddings.values() if e["custom"]]
 
 
 def spec(dim: int = 8, name: str = "pixels") -> EmbedderSpec:
