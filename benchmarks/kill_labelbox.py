@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +78,8 @@ def computed(where: Path) -> int:
     return sum(int(line) for line in (where / "counter").read_text().split())
 
 
-def kill_points(points: int, rows: int, seed: int = 0) -> list[Point]:
-    """Kills at `points` moments spread over the length of an uninterrupted run."""
+def kill_points(points: int, rows: int, seed: int = 0) -> Iterator[Point]:
+    """Kills, one after the other, at `points` moments spread over the length of an uninterrupted run."""
     work = Path(tempfile.mkdtemp(prefix="curate-kill-labelbox-"))
     try:
         for name in ("warm", "clean"):
@@ -90,7 +91,6 @@ def kill_points(points: int, rows: int, seed: int = 0) -> list[Point]:
             wanted = box.state.digest(), computed(work / name), box.state.vector_writes, box.state.metadata_writes
             box.__exit__()
         rng = random.Random(seed)
-        found = []
         for number in range(points):
             where = work / f"point{number}"
             where.mkdir()
@@ -103,27 +103,27 @@ def kill_points(points: int, rows: int, seed: int = 0) -> list[Point]:
             child.communicate()
             finish(start(box, dataset, where))
             done = box.state
-            found.append(
-                Point(
-                    after,
-                    computed(where) - wanted[1],
-                    done.vector_writes - wanted[2],
-                    done.metadata_writes - wanted[3],
-                    done.digest() == wanted[0],
-                )
+            yield Point(
+                after,
+                computed(where) - wanted[1],
+                done.vector_writes - wanted[2],
+                done.metadata_writes - wanted[3],
+                done.digest() == wanted[0],
             )
             box.__exit__()
             shutil.rmtree(where)
-        return found
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def report(found: list[Point]) -> int:
-    for p in found:
+def report(points: Iterable[Point]) -> int:
+    found = []
+    for p in points:
+        found.append(p)
         print(
             f"killed after {p.after_s:5.2f} s: {p.computed_twice:3d} computed twice, {p.vectors_twice:4d} vectors and "
-            f"{p.metadata_twice:4d} metadata rows sent twice, {'same end state' if p.same else 'DIFFERENT END STATE'}"
+            f"{p.metadata_twice:4d} metadata rows sent twice, {'same end state' if p.same else 'DIFFERENT END STATE'}",
+            flush=True,
         )
     worst = [max(getattr(p, name) for p in found) for name in ("computed_twice", "vectors_twice", "metadata_twice")]
     same = sum(p.same for p in found)
