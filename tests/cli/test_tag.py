@@ -188,3 +188,27 @@ def test_the_report_shows_texts_and_walks(colours, curate):
     for words in ("Distance of texts from [ROOT]", "Texts met on the way to [ROOT]", "From red-0.png to [ROOT]"):
         assert words in page
     assert page.count("From red-0.png to [ROOT]") == page.count("From blue-0.png to [ROOT]")
+
+
+def test_a_clip_model_tags_and_walks_with_its_own_scale(colours, curate):
+    from tests.embedders import tiny
+
+    folder = colours / "clip"
+    tiny.clip(folder)
+    model = ("--model", folder)
+    assert curate("sync", "--dataset", "folder:photos", *model, "--dry-run", "--ops", "clusters", "--json")[0] == 0
+    code, document, said = curate("tag", *model, "--taxonomy", "tags.yaml", "--json")
+    assert code == 0, said
+    facet = document["facets"]["path"]
+    assert facet["scores"] == "text" and facet["tagged"] + facet["abstained"] == 41
+    from curate import embedders
+
+    assert facet["temperature"] == pytest.approx(embedders.load(str(folder)).logit_scale, rel=1e-4)
+    code, document, said = curate(
+        "traverse", "red-0.png", "--dataset", "folder:photos", *model, "--taxonomy", "tags.yaml", "--json"
+    )
+    assert code == 0 and document["met"][-1]["text"] == "[ROOT]", said
+    code, document, _ = curate("taxonomy", "check", "tags.yaml", *model, "--json")
+    assert code == 0 and document["facets"]["path"]["alike"] is not None
+    code, document, _ = curate("sync", "--dataset", "folder:photos", *model, "--taxonomy", "tags.yaml", "--dry-run", "--json")
+    assert code == 0 and document["tags"]["tagged"] == facet["tagged"]
