@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from curate.codecs import DRIFT, Codec, Codes, codec_named, drift
-from curate.errors import ConfigError, EmbedderError, StoreError
+from curate.errors import ConfigError, Corrupt, EmbedderError, StoreError
 from curate.geometry import norms
 from curate.store._catalog import Catalog
 from curate.store._disk import remove
@@ -142,41 +143,37 @@ class VectorSets:
 
     def append(self, dataset: str, spec: EmbedderSpec, batch: Batch, *, codec: str) -> None:
         """Commits one batch as a whole: files first, then one transaction."""
-        count = len(batch.ids)
-        if not count == len(batch.versions) == len(batch.facts) == len(batch.thumbs) == len(batch.vectors):
-            raise StoreError(f"a batch of {count} ids has columns of another length")
-        vectors = check_vectors(spec, batch.ids, batch.vectors)
+        _check_columns(batch)
         known = self._known(dataset, [*batch.ids, *(f.id for f in batch.failures)])
-        versions = dict(zip(batch.ids, batch.versions, strict=True))
-        both = [f.id for f in batch.failures if f.id in versions]
-        if both:
-            raise StoreError(f"the row {both[0]!r} is in the batch both with a vector and as a failure")
-        keys = row_keys(batch.ids, batch.versions)
-        file, pack = _name("seg"), _name("pack")
-        places: list[Place] = []
-        size, used, pack_size = 0, None, 0
         with_thumb = [n for n, data in enumerate(batch.thumbs) if data is not None]
+        segment, pack = self.segments / _name("seg"), self.thumbs / _name("pack")
         try:
-            if count:
-                used, codes = self._encode(dataset, spec, vectors, codec)
-                size = write_segment(
-                    self.segments / file, fingerprint=spec.fingerprint, codec=used, dim=spec.dim, keys=keys, codes=[codes]
-                )
-            if with_thumb:
-                images = [batch.thumbs[n] or b"" for n in with_thumb]
-                pack_size, places = write_pack(self.thumbs / pack, [int(keys[n]) for n in with_thumb], images)
+            used, size = self._write_vectors(dataset, spec, batch, codec, segment) if batch.ids else ("", 0)
+            pack_size, places = self._write_thumbs(batch, with_thumb, pack) if with_thumb else (0, [])
         except BaseException:
-            remove(self.segments / file)
-            remove(self.thumbs / pack)
+            remove(segment)
+            remove(pack)
+            self._codecs.clear()
             raise
         with self.db.transaction():
             key = self._keep_spec(dataset, spec, imported=False)
-            targets = [self._target(known, i, v) for i, v in versions.items()]
-            if used is not None:
-                self._place(key, targets, self._keep_segment(key, file, used.name, count, size))
+            targets = [self._target(known, i, v) for i, v in zip(batch.ids, batch.versions, strict=True)]
+            if targets:
+                self._place(key, targets, self._keep_segment(key, segment.name, used, len(targets), size))
             self._keep_facts(targets, batch.facts)
-            self._keep_pack([targets[n] for n in with_thumb], pack, pack_size, places)
+            self._keep_pack([targets[n] for n in with_thumb], pack.name, pack_size, places)
             self._keep_failures(key, known, batch.failures)
+
+    def _write_vectors(self, dataset: str, spec: EmbedderSpec, batch: Batch, codec: str, path: Path) -> tuple[str, int]:
+        vectors = check_vectors(spec, batch.ids, batch.vectors)
+        used, codes = self._encode(dataset, spec, vectors, codec)
+        keys = row_keys(batch.ids, batch.versions)
+        size = write_segment(path, fingerprint=spec.fingerprint, codec=used, dim=spec.dim, keys=keys, codes=[codes])
+        return used.name, size
+
+    def _write_thumbs(self, batch: Batch, rows: Sequence[int], path: Path) -> tuple[int, list[Place]]:
+        keys = [row_key(batch.ids[n], batch.versions[n]) for n in rows]
+        return write_pack(path, keys, [batch.thumbs[n] or b"" for n in rows])
 
     def import_vectors(self, dataset: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors, *, codec: str) -> None:
         """Stores vectors for rows at their current version, all or none."""
@@ -199,6 +196,7 @@ class VectorSets:
         except BaseException:
             for name, *_ in written:
                 remove(self.segments / name)
+            self._codecs.clear()
             raise
         with self.db.transaction():
             key = self._keep_spec(dataset, spec, imported=True)
@@ -212,8 +210,10 @@ class VectorSets:
         if held not in self._codecs:
             key = self.spec_key(dataset, spec.fingerprint)
             number = self.db.value("SELECT max(key) FROM segment WHERE spec=? AND codec=?", (key, wanted.name))
-            if number is not None:
-                self._codecs[held] = self.segment(int(number)).codec
+            # A damaged segment is named by whoever reads it; here it only means that a codec is fitted anew.
+            with contextlib.suppress(Corrupt, FileNotFoundError):
+                if number is not None:
+                    self._codecs[held] = self.segment(int(number)).codec
         if held not in self._codecs or drift(self._codecs[held], vectors) >= DRIFT:
             self._codecs[held] = wanted.fit(vectors, spec.space, np.random.default_rng(0))
         used = self._codecs[held]
@@ -377,6 +377,16 @@ class VectorSets:
                     missing = Path(err.filename) if err.filename else self.db.path
                     raise damaged(missing, "the file is missing" if err.filename else f"it names no {err}") from err
         raise AssertionError
+
+
+def _check_columns(batch: Batch) -> None:
+    """Raises StoreError for columns of unequal length, and for a row that is in the batch twice."""
+    count = len(batch.ids)
+    if not count == len(batch.versions) == len(batch.facts) == len(batch.thumbs) == len(batch.vectors):
+        raise StoreError(f"a batch of {count} ids has columns of another length")
+    rows = [*batch.ids, *(failure.id for failure in batch.failures)]
+    if len(set(rows)) != len(rows):
+        raise StoreError(f"the row {_twice(rows)!r} is in the batch twice")
 
 
 def only_copy(name: str) -> Codec:

@@ -1,5 +1,6 @@
 """The store's promises to the stages."""
 
+import dataclasses
 import json
 import stat
 
@@ -207,6 +208,12 @@ def test_rows_of_no_listing_are_refused(store):
     listed(store, rows(1))
     with pytest.raises(StoreError, match=r"'img00001.jpg' \(and 1 more\) is no row"):
         store.append(DATASET, SPEC, batch(rows(3)))
+    with pytest.raises(StoreError, match="is in the batch twice"):
+        store.append(DATASET, SPEC, batch(rows(1) * 2))
+    with pytest.raises(StoreError, match="is in the batch twice"):
+        store.append(DATASET, SPEC, batch(rows(1), failures=[Failure(rows(1)[0].id, "v1", "truncated")]))
+    with pytest.raises(StoreError, match="columns of another length"):
+        store.append(DATASET, SPEC, dataclasses.replace(batch(rows(1)), thumbs=[]))
     with pytest.raises(StoreError, match="is given twice"):
         store.import_vectors(DATASET, SPEC, [rows(1)[0].id] * 2, np.ones((2, 16), np.float32))
     assert list((store.path / "segments").iterdir()) == []
