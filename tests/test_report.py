@@ -243,6 +243,13 @@ def test_long_lists_are_cut_and_said():
     assert len(section.groups) == 100 and section.left_out == "30 further groups, decided more surely"
 
 
+def test_many_clusters_are_cut_and_said():
+    entries = [{"cluster": i, "size": 500 - i, "medoids": [f"m{i}"], "spread": 0.1, "description": ""} for i in range(200)]
+    found = {"clusters": Findings("clusters", {}, {"clusters": entries, "unit": "u"}, {})}
+    section = build_report(Material("d", SPEC, 1, 1, found)).section("clusters")
+    assert len(section.groups) == 120 and section.left_out == "80 smaller clusters"
+
+
 def test_the_least_sure_groups_come_first():
     groups = [
         {

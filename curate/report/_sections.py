@@ -20,6 +20,9 @@ COPIES = 7
 CHOSEN = 120
 """Chosen rows that a report shows."""
 
+CLUSTERS = 120
+"""Clusters that a report shows, the largest first."""
+
 TYPICAL = 6
 """Typical rows shown of one cluster."""
 
@@ -215,11 +218,12 @@ def clusters(found: Findings | None, rows: int) -> Told | None:
         f"({unit}). Numbers stay the same from run to run where the rows do."
     )
     groups = []
-    for entry in entries:
+    for entry in entries[:CLUSTERS]:
         title = f"Cluster {entry['cluster']}" + (f": {entry['description']}" if entry.get("description") else "")
         note = f"{counted(int(entry['size']), 'row')} ({share(entry['size'], rows)}), spread {number(entry.get('spread'))}"
         groups.append(Group(title, [Shown(str(i)) for i in entry["medoids"][:TYPICAL]], note, int(entry["size"])))
-    section = Section("clusters", "Clusters", text, groups, grid="cards")
+    left = counted(len(entries) - CLUSTERS, "smaller cluster") if len(entries) > CLUSTERS else ""
+    section = Section("clusters", "Clusters", text, groups, left_out=left, grid="cards")
     return Told(section, [line], tile=Tile(f"{len(entries):,}", "clusters", "clusters"))
 
 
