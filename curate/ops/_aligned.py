@@ -1,0 +1,224 @@
+"""Two images laid over each other, and what they do not share.
+
+Matching keypoints prove a shared template, not a copy.  So: align (SIFT with an affine RANSAC, or the whole frame), refine
+(ECC), bring both to the coarser one's pixels, match tone and blur, and look at the rest.  An edit adds content one way; another
+picture differs both ways ("mutual").
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from curate.ops._residual import residuals
+from curate.ops._views import Affine, Grey, View
+
+COLUMNS = (
+    "inliers", "inlier_share", "keypoint_gap", "overlap", "overlap_least", "scale", "turn", "stretch", "zncc", "gradient",
+    "ssim", "ssim_p01", "ssim_p05", "ssim_p20", "block_worst", "block_p10", "both", "one", "other", "mutual", "largest",
+    "content", "both_wide", "mutual_wide", "one_wide", "largest_wide", "residual", "residual_p95", "residual_p99",
+    "residual_peak", "peak_ratio", "blur", "tone", "chroma", "chroma_peak", "colourless", "detail",
+)  # fmt: skip
+"""Names of the features of a large pair, in order."""
+
+_COARSE = 128
+_REFINE = 200
+
+
+class Fit(NamedTuple):
+    """An alignment a -> b: 2x3 matrix, matched keypoints that agree with it, their share of the matches, their mean error.
+
+    score: agreement of small copies laid over each other, in [-1, 1].
+    """
+
+    matrix: Affine
+    inliers: int
+    share: float
+    gap: float
+    score: float = 0.0
+
+    @property
+    def worth(self) -> float:
+        """What two alignments are compared by: agreement, and keypoints up to a point."""
+        return self.score + 0.3 * min(self.inliers, 30) / 30
+
+
+def compare(a: View, b: View) -> tuple[Grey | None, bool]:
+    """The features of COLUMNS for two views, and whether `b` had to be mirrored.
+
+    None instead of features: the two cannot be laid over each other, which no copy escapes.
+    """
+    straight = _best_alignment(a, b)
+    if straight is None or straight.score < 0.6 or straight.inliers < 15:
+        turned = b.mirrored()
+        mirrored = _best_alignment(a, turned)
+        if mirrored is not None and (straight is None or mirrored.worth > straight.worth + 0.1):
+            return _features(a, turned, mirrored), True
+    return (None if straight is None else _features(a, b, straight)), False
+
+
+def compare_at(a: View, b: View, matrix: Affine) -> Grey | None:
+    """The features of COLUMNS for two views whose alignment a -> b is about known."""
+    return _features(a, b, Fit(matrix, 0, 0.0, 0.0))
+
+
+def _features(a: View, b: View, fit: Fit) -> Grey | None:
+    matrix = _refined(a, b, fit.matrix)
+    pair = _overlaid(a, b, matrix)
+    if pair is None:
+        return None
+    row = {"inliers": np.log1p(fit.inliers), "inlier_share": fit.share, "keypoint_gap": fit.gap, **_shape(a, b, matrix)}
+    row.update(residuals(*pair))
+    return np.array([row[name] for name in COLUMNS], dtype=np.float32)
+
+
+def _matches(a: View, b: View) -> tuple[Grey, Grey]:
+    """Points of mutual nearest descriptors that are clearly nearer than the second best."""
+    none = np.zeros((0, 2), np.float32)
+    if len(a.points) < 4 or len(b.points) < 4:
+        return none, none
+    product = a.flat @ b.flat.T
+    first = product.argmax(axis=1)
+    rows = np.arange(len(product))
+    top = product[rows, first]
+    mutual = product.argmax(axis=0)[first] == rows
+    product[rows, first] = -1
+    second = product.max(axis=1)
+    # Hellinger rows: squared distance 2 - 2 p; the ratio test of SIFT on it.
+    clear = (1 - top) < 0.81 * (1 - second)
+    keep = mutual & clear & (top > 0.75)
+    return a.points[keep], b.points[first[keep]]
+
+
+def _keypoint_fit(a: View, b: View) -> Fit | None:
+    import cv2
+
+    source, target = _matches(a, b)
+    if len(source) < 5:
+        return None
+    matrix, inside = cv2.estimateAffine2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=3.0, maxIters=1_000)
+    if matrix is None or not _plausible(matrix):
+        return None
+    count = int(inside.sum())
+    good = inside.ravel().astype(bool)
+    moved = source[good] @ matrix[:, :2].T + matrix[:, 2]
+    gap = float(np.abs(moved - target[good]).mean()) if count else 9.0
+    return Fit(np.asarray(matrix, np.float64), count, count / len(source), gap) if count >= 5 else None
+
+
+def _plausible(matrix: Affine) -> bool:
+    values = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    return bool(np.linalg.det(matrix[:, :2]) > 0 and 0.2 < values[1] <= values[0] < 5 and values[0] < 2.2 * values[1])
+
+
+def _frame_fit(a: View, b: View) -> Fit:
+    (ha, wa), (hb, wb) = a.rgb.shape[:2], b.rgb.shape[:2]
+    sx, sy = wb / wa, hb / ha
+    return Fit(np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]]), 0, 0.0, 0.0)
+
+
+def _best_alignment(a: View, b: View) -> Fit | None:
+    """The alignment that agrees best on small copies; None where none agrees at all."""
+    tried = [fit for fit in (_keypoint_fit(a, b), _frame_fit(a, b)) if fit is not None]
+    scored = [fit._replace(score=_coarse_agreement(a, b, fit.matrix)) for fit in tried]
+    best = max(scored, key=lambda fit: fit.score)
+    return best if best.score >= 0.25 or best.inliers >= 12 else None
+
+
+def _scaled(matrix: Affine, by_a: float, by_b: float) -> Affine:
+    """The same alignment between copies shrunk by `by_a` and `by_b` (pixel centres at half integers)."""
+    grow = np.array([[1 / by_a, 0, (1 / by_a - 1) / 2], [0, 1 / by_a, (1 / by_a - 1) / 2], [0, 0, 1]])
+    shrink = np.array([[by_b, 0, (by_b - 1) / 2], [0, by_b, (by_b - 1) / 2], [0, 0, 1]])
+    whole = np.vstack([matrix, [0, 0, 1]])
+    return np.asarray((shrink @ whole @ grow)[:2], np.float64)
+
+
+def _shrunk(view: View, side: int) -> tuple[Grey, float]:
+    import cv2
+
+    key = f"_grey{side}"
+    if key not in view.__dict__:
+        scale = min(1.0, side / max(view.grey.shape))
+        small = cv2.resize(view.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else view.grey
+        view.__dict__[key] = (np.asarray(small, np.float32), small.shape[1] / view.grey.shape[1])
+    found: tuple[Grey, float] = view.__dict__[key]
+    return found
+
+
+def _coarse_agreement(a: View, b: View, matrix: Affine) -> float:
+    import cv2
+
+    (small_a, by_a), (small_b, by_b) = _shrunk(a, _COARSE), _shrunk(b, _COARSE)
+    m = _scaled(matrix, by_a, by_b)
+    size = small_b.shape[1::-1]
+    moved = cv2.warpAffine(small_a, m, size, flags=cv2.INTER_LINEAR)
+    inside = cv2.warpAffine(np.ones_like(small_a), m, size, flags=cv2.INTER_NEAREST) > 0.5
+    if inside.sum() < 0.12 * inside.size:
+        return -1.0
+    return _zncc(moved[inside], small_b[inside]) * float(min(1.0, 0.6 + inside.mean()))
+
+
+def _refined(a: View, b: View, matrix: Affine) -> Affine:
+    """ECC on copies of at most 200 px; the given alignment where that does not converge or wanders off."""
+    import cv2
+
+    (small_a, by_a), (small_b, by_b) = _shrunk(a, _REFINE), _shrunk(b, _REFINE)
+    start = _scaled(matrix, by_a, by_b)
+    inverse = cv2.invertAffineTransform(start).astype(np.float32)
+    inside = cv2.warpAffine(np.full(small_a.shape, 255, np.uint8), start, small_b.shape[1::-1], flags=cv2.INTER_NEAREST)
+    inside = cv2.erode(inside, np.ones((3, 3), np.uint8))
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 5e-4)
+    try:
+        _, warp = cv2.findTransformECC(small_b, small_a, inverse, cv2.MOTION_AFFINE, stop, inside, 3)
+    except cv2.error:
+        return matrix
+    back = _scaled(cv2.invertAffineTransform(warp.astype(np.float64)), 1 / by_a, 1 / by_b)
+    corners = np.array([[0, 0], [a.rgb.shape[1], 0], [0, a.rgb.shape[0]], a.rgb.shape[1::-1]], dtype=np.float64)
+    shift = np.abs(corners @ (back - matrix)[:, :2].T + (back - matrix)[:, 2]).max()
+    return back if _plausible(back) and shift < 0.15 * max(b.rgb.shape[:2]) else matrix
+
+
+def _overlaid(a: View, b: View, matrix: Affine) -> tuple[View, Any, View] | None:
+    """(moved, inside, still): the finer image on the pixels of the coarser one, the common area as a mask."""
+    import cv2
+
+    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
+    if scale > 1:
+        a, b, matrix, scale = b, a, cv2.invertAffineTransform(matrix), 1 / scale
+    size = b.rgb.shape[1::-1]
+    rgb = a.rgb
+    if scale < 0.75:
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.45 / scale), np.uint8)
+    moved = cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    inside = cv2.warpAffine(np.full(a.rgb.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
+    inside = cv2.erode(inside, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    if np.count_nonzero(inside) < 0.1 * inside.size or np.count_nonzero(inside) < 600:
+        return None
+    none = np.zeros((0, 2), np.float32)
+    return View(moved, none, a.descriptors[:0]), inside > 0, b
+
+
+def _shape(a: View, b: View, matrix: Affine) -> dict[str, float]:
+    values = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * a.rgb.shape[1::-1]
+    import cv2
+
+    moved = (corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    frame = (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * b.rgb.shape[1::-1]).astype(np.float32)
+    common = float(cv2.intersectConvexConvex(moved, frame)[0])
+    of_b = common / (b.rgb.shape[0] * b.rgb.shape[1])
+    of_a = common / (a.rgb.shape[0] * a.rgb.shape[1] * float(np.linalg.det(matrix[:, :2])))
+    return {
+        "overlap": max(of_a, of_b),
+        "overlap_least": min(of_a, of_b),
+        "scale": abs(float(np.log(values.prod()) / 2)),
+        "turn": abs(float(np.arctan2(matrix[1, 0], matrix[0, 0]))),
+        "stretch": float(np.log(values[0] / values[1])),
+    }
+
+
+def _zncc(a: Any, b: Any) -> float:
+    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+    power = np.sqrt(np.square(a).sum(dtype=np.float64) * np.square(b).sum(dtype=np.float64))
+    return float((a * b).sum(dtype=np.float64) / power) if power > 1e-6 else 0.0

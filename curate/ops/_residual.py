@@ -1,0 +1,190 @@
+"""What two images that lie over each other do not share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from curate.ops._views import Grey, View
+
+_BLURS = (0.0, 0.6, 1.0, 1.6, 2.5, 4.0)
+_NOISE = 30.0
+_BAD = 0.35
+
+
+def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
+    """Features of the area `inside` that both images cover; see `_aligned.COLUMNS`."""
+    a, b, tone = _toned(moved.grey, still.grey, inside)
+    a, b, blur = _equally_sharp(a, b, inside)
+    row = {"tone": tone, "blur": blur, "zncc": _correlation(a, b, inside), "gradient": _gradient(a, b, inside)}
+    for name, sigma, window in (("", 0.7, 9), ("_wide", 1.6, 19)):
+        row.update(_shared(a, b, inside, sigma, window, name))
+    row.update(_blocks(a, b, inside))
+    row.update(_rest(a, b, inside))
+    row.update(_chroma(moved.rgb, still.rgb, inside))
+    row["detail"] = float(np.log1p(_energy(b, inside)))
+    return row
+
+
+def _correlation(a: Grey, b: Grey, inside: Any) -> float:
+    x, y = a[inside], b[inside]
+    x, y = x - x.mean(dtype=np.float64), y - y.mean(dtype=np.float64)
+    power = np.sqrt(np.square(x).sum(dtype=np.float64) * np.square(y).sum(dtype=np.float64))
+    return float((x * y).sum(dtype=np.float64) / power) if power > 1e-6 else 0.0
+
+
+def _toned(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
+    """`a` with the tones of `b` (a quadratic of the brightness), and the share of the variance that it explains."""
+    x, y = a[inside][::3].astype(np.float64), b[inside][::3].astype(np.float64)
+    if x.std() < 1 or y.std() < 1:
+        return a, b, 0.0
+    centre, width = x.mean(), x.std()
+    z = (x - centre) / width
+    basis = np.stack([np.ones_like(z), z, z * z], axis=1)
+    weights = np.linalg.lstsq(basis, y, rcond=None)[0]
+    # Falling or collapsing tones are no tone curve of a copy: fall back to gain and offset.
+    low, high = np.percentile(z, [2, 98])
+    if min(weights[1] + 2 * weights[2] * low, weights[1] + 2 * weights[2] * high) <= 0.05 * abs(weights[1]):
+        weights = np.array([y.mean(), np.sign((z * (y - y.mean())).mean()) * y.std(), 0.0])
+    fitted = basis @ weights
+    explained = 1 - np.square(y - fitted).mean() / max(y.var(), 1e-6)
+    z_all = (a - np.float32(centre)) / np.float32(width)
+    toned = (weights[0] + weights[1] * z_all + weights[2] * z_all * z_all).astype(np.float32)
+    return toned, b, float(explained)
+
+
+def _energy(x: Grey, inside: Any) -> float:
+    import cv2
+
+    return float(np.square(cv2.Laplacian(x, cv2.CV_32F, ksize=3))[inside].mean())
+
+
+def _equally_sharp(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
+    """The sharper one blurred until the rest is smallest; the blur (pixels) that did it."""
+    import cv2
+
+    first = _energy(a, inside) >= _energy(b, inside)
+    sharp, soft = (a, b) if first else (b, a)
+    best, best_rest, best_sigma = sharp, float("inf"), 0.0
+    for sigma in _BLURS:
+        tried = cv2.GaussianBlur(sharp, (0, 0), sigma) if sigma else sharp
+        rest = float(np.square(tried - soft)[inside].mean(dtype=np.float64))
+        if rest > best_rest:
+            break
+        best, best_rest, best_sigma = np.asarray(tried, np.float32), rest, sigma
+    return (best, soft, best_sigma) if first else (soft, best, best_sigma)
+
+
+def _gradient(a: Grey, b: Grey, inside: Any) -> float:
+    import cv2
+
+    parts = [[cv2.Sobel(cv2.GaussianBlur(x, (0, 0), 1.0), cv2.CV_32F, *d)[inside] for d in ((1, 0), (0, 1))] for x in (a, b)]
+    product = sum(float((p * q).sum(dtype=np.float64)) for p, q in zip(*parts, strict=True))
+    power = np.sqrt(np.prod([sum(float(np.square(p).sum(dtype=np.float64)) for p in side) for side in parts]))
+    return product / float(power) if power > 1e-6 else 0.0
+
+
+def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str) -> dict[str, float]:
+    """Local similarity cs = (2 cov + n0) / (va + vb + n0) of the high-passed images, and where it is bad: on whose side."""
+    import cv2
+
+    size = (window, window)
+    high = []
+    for x in (a, b):
+        smooth = cv2.GaussianBlur(x, (0, 0), sigma)
+        high.append(smooth - cv2.blur(smooth, (3 * window, 3 * window)))
+    va, vb = (np.maximum(cv2.blur(h * h, size), 0) for h in high)
+    cov = cv2.blur(high[0] * high[1], size)
+    similar = (2 * cov + _NOISE) / (va + vb + _NOISE)
+    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
+    floor = 0.06 * typical + _NOISE / 2
+    content = ((va > floor) | (vb > floor)) & inside
+    area = max(int(content.sum()), 1)
+    bad = content & (similar < _BAD)
+    both = bad & (va > floor) & (vb > floor)
+    on_a, on_b = bad & (va > 3 * vb), bad & (vb > 3 * va)
+    shares = {"both": (both & ~on_a & ~on_b).sum() / area, "a": on_a.sum() / area, "b": on_b.sum() / area}
+    least = min(shares["a"], shares["b"])
+    _, _, stats, _ = cv2.connectedComponentsWithStats(bad.astype(np.uint8), connectivity=8)
+    largest = float(stats[1:, 4].max()) / area if len(stats) > 1 else 0.0
+    found = {
+        f"both{name}": float(shares["both"]),
+        f"one{name}": float(max(shares["a"], shares["b"])),
+        f"mutual{name}": float(shares["both"] + least),
+        f"largest{name}": largest,
+    }
+    if name:
+        return found
+    p01, p05, p20 = np.percentile(similar[content], [1, 5, 20]) if content.any() else (0.0, 0.0, 0.0)
+    found |= {"other": float(least), "content": area / max(int(inside.sum()), 1), "ssim": float(similar[inside].mean())}
+    return found | {"ssim_p01": float(p01), "ssim_p05": float(p05), "ssim_p20": float(p20)}
+
+
+def _blocks(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
+    """Correlation in 8 x 8 blocks that have content: the worst, and the worst tenth."""
+    import cv2
+
+    size = (8, 8)
+    weight = cv2.resize(inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) + 1e-6
+
+    def mean(x: Any) -> Any:
+        return cv2.resize(np.asarray(x * inside, np.float32), size, interpolation=cv2.INTER_AREA) / weight
+
+    ma, mb = mean(a), mean(b)
+    va, vb = mean(a * a) - ma * ma, mean(b * b) - mb * mb
+    zncc = (mean(a * b) - ma * mb + _NOISE) / (np.sqrt(np.maximum(va, 0) * np.maximum(vb, 0)) + _NOISE)
+    used = (weight > 0.5) & (np.maximum(va, vb) > 0.05 * max(float(np.maximum(va, vb).mean()), 1.0))
+    values = np.sort(zncc[used]) if used.any() else np.zeros(1)
+    return {"block_worst": float(values[0]), "block_p10": float(values[len(values) // 10])}
+
+
+def _rest(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
+    """What is left after tone and blur were matched, as a share of the contrast: everywhere, and where it is worst."""
+    import cv2
+
+    left = cv2.GaussianBlur(a - b, (0, 0), 0.8)
+    local = np.sqrt(np.maximum(cv2.blur(left * left, (11, 11)), 0))[inside]
+    spread = max(float(np.sqrt(b[inside].var() * 0.5 + a[inside].var() * 0.5)), 4.0)
+    middle, p95, p99 = np.percentile(local, [50, 95, 99])
+    return {
+        "residual": float(middle) / spread,
+        "residual_p95": float(p95) / spread,
+        "residual_p99": float(p99) / spread,
+        "residual_peak": float(local.max()) / spread,
+        "peak_ratio": float(np.log((p99 + 1) / (middle + 1))),
+    }
+
+
+def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
+    """Colour that neither image predicts of the other.
+
+    Each one's two colour differences are fitted as a linear function of the other's pixels (hue, saturation and tint are that);
+    the smaller rest counts, so that a copy in grey is no difference.
+    """
+    import cv2
+
+    scale = min(1.0, 64 / max(inside.shape))
+    used = cv2.resize(inside.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) > 0
+    sides = []
+    for rgb in (moved, still):
+        small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
+        sides.append(np.stack([small[..., 0] - small[..., 1], (small[..., 0] + small[..., 1]) / 2 - small[..., 2]], axis=-1))
+        sides.append(small)
+    if used.sum() < 30:
+        return {"chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
+    rests = []
+    for target, source in ((sides[0], sides[3]), (sides[2], sides[1])):
+        design = np.column_stack([source[used], np.ones(int(used.sum()))])
+        rest = target[used] - design @ np.linalg.lstsq(design, target[used], rcond=None)[0]
+        whole = np.zeros(used.shape, np.float32)
+        whole[used] = np.square(rest).sum(axis=1)
+        spread = float(np.square(target[used] - target[used].mean(axis=0)).sum(axis=1).mean())
+        peak = float(np.sqrt(max(cv2.blur(whole, (9, 9))[used].max(), 0)))
+        rests.append((float(np.sqrt(np.square(rest).sum(axis=1).mean())), peak, spread))
+    least = min(rests)
+    return {
+        "chroma": float(np.log1p(least[0])),
+        "chroma_peak": float(np.log1p(min(r[1] for r in rests))),
+        "colourless": float(min(r[2] for r in rests) < 25.0),
+    }

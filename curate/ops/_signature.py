@@ -1,0 +1,86 @@
+"""Short descriptions of an image by which candidates are found, whatever the embedding model.
+
+Keypoint signature: residuals of SIFT descriptors to a few shipped words, summed per word (VLAD: Jegou et al. 2010, on RootSIFT,
+each word's part and the whole of unit length); finds crops, turned and mirrored copies.  Small picture: 12 x 12 brightness and
+6 x 6 colour, contrast taken out; finds what has no keypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from curate.geometry import norms
+from curate.ops._views import Grey, View
+from curate.types import Pixels
+
+GRID = 12
+
+
+@dataclass(frozen=True)
+class Words:
+    """axes: (128, m) projection of descriptors.  middle: (128,).  centres: (k, m)."""
+
+    axes: Grey
+    middle: Grey
+    centres: Grey
+
+    @property
+    def length(self) -> int:
+        """Numbers in a signature."""
+        return int(self.centres.size)
+
+
+@cache
+def shipped_words() -> Words:
+    """The words that come with the package, made by `benchmarks/train_duplicates.py`."""
+    with resources.files("curate.ops").joinpath("data/words.npz").open("rb") as file, np.load(file, allow_pickle=False) as held:
+        return Words(*(held[name].astype(np.float32) for name in ("axes", "middle", "centres")))
+
+
+def signatures(view: View, words: Words) -> tuple[Grey, Grey]:
+    """Keypoint signatures of a view and of its mirror image: each (length,) float32 of unit length, zeros without keypoints."""
+    return _vlad(view.flat, words), _vlad(view.flat_mirrored, words)
+
+
+def _vlad(descriptors: Grey, words: Words) -> Grey:
+    if not len(descriptors):
+        return np.zeros(words.length, np.float32)
+    low = (descriptors - words.middle) @ words.axes
+    nearest = (low @ words.centres.T - np.square(words.centres).sum(axis=1) / 2).argmax(axis=1)
+    total = np.zeros(words.centres.shape, np.float32)
+    np.add.at(total, nearest, low - words.centres[nearest])
+    return _unit_or_zero(_unit_rows(total).ravel())
+
+
+def small_picture(pixels: Pixels) -> Grey:
+    """(2 * GRID^2 / 2 + ...,) float32 of unit length or zero: brightness on 12 x 12 cells, two colour differences on 6 x 6."""
+    import cv2
+
+    small = cv2.resize(pixels, (2 * GRID, 2 * GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
+    bright = cv2.resize(small.mean(axis=2), (GRID, GRID), interpolation=cv2.INTER_AREA)
+    half = cv2.resize(small, (GRID // 2, GRID // 2), interpolation=cv2.INTER_AREA)
+    colour = np.stack([half[..., 0] - half[..., 1], (half[..., 0] + half[..., 1]) / 2 - half[..., 2]])
+    parts = [(bright - bright.mean()).ravel(), 0.5 * (colour - colour.mean(axis=(1, 2), keepdims=True)).ravel()]
+    return _unit_or_zero(np.concatenate(parts))
+
+
+def mirrored_picture(rows: Grey) -> Grey:
+    """`small_picture` of the mirror images, from those of the images: (n, d) -> (n, d)."""
+    half = GRID // 2
+    bright = rows[:, : GRID * GRID].reshape(-1, GRID, GRID)[:, :, ::-1].reshape(len(rows), -1)
+    colour = rows[:, GRID * GRID :].reshape(-1, 2, half, half)[..., ::-1].reshape(len(rows), -1)
+    return np.concatenate([bright, colour], axis=1)
+
+
+def _unit_rows(x: Grey) -> Grey:
+    length = norms(x)[:, None]
+    return np.asarray(np.divide(x, length, out=np.zeros_like(x, dtype=np.float64), where=length > 1e-6), dtype=np.float32)
+
+
+def _unit_or_zero(x: Any) -> Grey:
+    return _unit_rows(np.asarray(x, np.float32)[None])[0]
