@@ -82,7 +82,7 @@ def rotation(truth, bits):
     return row(f"rotation {bits} bit", -(-dim * bits // 8) + 6, *truth.both(decoded), None, 0)
 
 
-def faiss_peers(truth, iterations):
+def faiss_peers(truth, iterations, product_bits):
     try:
         import faiss
     except ImportError:
@@ -102,7 +102,7 @@ def faiss_peers(truth, iterations):
         _, found = index.search(truth.x[truth.queries], K + 1)
         found = [[i for i in line if i != q][:K] for line, q in zip(found, truth.queries, strict=True)]
         yield row(f"faiss RaBitQ{bits}", faiss.downcast_index(index.index).code_size, None, truth.recall(found), None, 0)
-    for bits in (1, 2, 4):
+    for bits in product_bits:
         # The bytes of tc:BITS, length included; OPQ takes as many sub-vectors of 8 bits as fit, on padded dimensions.
         many = dim * bits // 8 + 4
         yield from product(faiss, truth, train, dim * bits // 8, many, iterations if bits < 4 else max(iterations // 2, 1))
@@ -216,6 +216,7 @@ def main():
     parser.add_argument("--rows", type=int, help="at most so many of each set")
     parser.add_argument("--only", choices=("text", "image"))
     parser.add_argument("--opq-iterations", type=int, default=50, help="of faiss's OPQ; 50 is its own default, half at 8x")
+    parser.add_argument("--product-bits", type=int, nargs="*", default=(1, 2, 4), help="bits a coordinate of faiss's PQ and OPQ")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     vectors = _compression_data.load(args.data, cache=args.cache, minilm_dir=args.minilm)
@@ -228,7 +229,7 @@ def main():
         rows = []
         for part in (ours(truth), (rotation(truth, b) for b in (1, 2)), sentence_transformers_peers(truth)):
             rows += [said(name, r) for r in part]
-        rows += [said(name, r) for r in faiss_peers(truth, args.opq_iterations)]
+        rows += [said(name, r) for r in faiss_peers(truth, args.opq_iterations, args.product_bits)]
         rows.sort(key=lambda r: (-r["bytes"], r["codec"]))
         show(f"{name}: {len(x):,} x {x.shape[1]}, {QUERIES} queries, learned on {TRAIN:,} other rows", rows, x.shape[1])
         found[name] = rows

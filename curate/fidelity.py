@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from curate.codecs import NAMES, Codec, codec_named, split_pairs
 from curate.errors import ConfigError, EmbedderError
-from curate.geometry import Array32, Geometry, norms
+from curate.geometry import Array, Array32, Geometry, norms
 from curate.types import Vectors
 
 ROWS, FIT_ROWS, QUERIES, RANKED, CORRELATED = 8_000, 8_000, 300, 2_000, 100
@@ -144,8 +144,9 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Exact:
-    """What float32 says: queries (q,), distances (q, n) with the row itself at infinity, its order, and what was chosen."""
+    """What float32 says: x (n, d), queries (q,), distances (q, n), the row itself at infinity, its order, what was chosen."""
 
+    x: Vectors
     geometry: Geometry
     queries: Rows
     distance: Array32
@@ -176,7 +177,7 @@ class _Exact:
         ranked = np.sort(rng.permutation(len(x))[:RANKED])
         labels = cluster(x) if cluster else None
         chosen = choose(x) if choose else None
-        return cls(geometry, queries, distance, _nearest(distance), ranked, radius, cluster, choose, labels, chosen)
+        return cls(x, geometry, queries, distance, _nearest(distance), ranked, radius, cluster, choose, labels, chosen)
 
 
 def _distances(x: Vectors, queries: Rows, geometry: Geometry) -> Array32:
@@ -212,7 +213,7 @@ def _measure(codec: Codec, x: Vectors, exact: _Exact) -> Fidelity:
     length, decoded_length = norms(x), norms(decoded)
     has = (length > 0) & (decoded_length > 0)
     cosine = np.einsum("ij,ij->i", x[has].astype(np.float64), decoded[has]) / (length[has] * decoded_length[has])
-    duplicates = _duplicates(codec, exact, distance)
+    duplicates = _duplicates(codec, exact, decoded, distance)
     width = codec.bytes_per_vector(x.shape[1])
     return Fidelity(
         codec=codec.name,
@@ -253,20 +254,41 @@ def _rank_correlations(exact: _Exact, distance: Array32) -> tuple[float, float]:
     return (float(np.mean(taus)), float(np.mean(rhos))) if taus else (1.0, 1.0)
 
 
-def _duplicates(codec: Codec, exact: _Exact, distance: Array32) -> dict[str, Any]:
+def _duplicates(codec: Codec, exact: _Exact, decoded: Vectors, distance: Array32) -> dict[str, Any]:
     radius = exact.radius
+    band = None if codec.bound is None else codec.bound.band(radius)
+    cuts = (radius,) if band is None else (radius, band.low, band.middle, band.high)
+    near = _near_cuts(exact, distance, cuts)
+    both = [_sharpened(d, rows, exact, near) for d, rows in ((exact.distance, exact.x), (distance, decoded))]
     other = np.ones(distance.shape, bool)
     other[np.arange(len(exact.queries)), exact.queries] = False
-    true, seen = exact.distance[other] <= radius, distance[other].astype(np.float64)
-    if codec.bound is None:
+    true, seen = both[0][other] <= radius, both[1][other]
+    if band is None:
         f1, borderline, wrong, cut = _f1(true, seen <= radius), 0, 0, radius
     else:
-        band = codec.bound.band(radius)
         split, cut = split_pairs(seen, band), band.middle
         f1, borderline = _f1(true, seen <= radius), int(split.borderline.sum())
         wrong = int(((split.inside != true) & ~split.borderline).sum())
     pairs = max(int(true.sum()), 1)
     return {"duplicate_f1": f1, "debiased_f1": _f1(true, seen <= cut), "borderline": borderline / pairs, "wrong": wrong}
+
+
+def _near_cuts(exact: _Exact, distance: Array32, cuts: Sequence[float]) -> npt.NDArray[np.bool_]:
+    """Pairs so near to a cut that a matrix product cannot tell the side: (q, n)."""
+    margin = 1e-5 if exact.geometry.kind == "cosine" else 3e-3 * float(norms(exact.x).max())
+    near = np.abs(exact.distance - exact.radius) <= margin
+    for cut in cuts:
+        near |= np.abs(distance - cut) <= margin
+    return np.asarray(near & np.isfinite(distance))
+
+
+def _sharpened(distance: Array32, rows: Vectors, exact: _Exact, near: npt.NDArray[np.bool_]) -> Array:
+    sharp = distance.astype(np.float64)
+    query, row = np.nonzero(near)
+    for start in range(0, len(row), 4096):
+        q, r = query[start : start + 4096], row[start : start + 4096]
+        sharp[q, r] = exact.geometry.distance(rows[exact.queries[q]], rows[r])
+    return sharp
 
 
 def _f1(true: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_]) -> float:
