@@ -222,11 +222,13 @@ def waiting() -> None:
             made.push_fields(dataset, [Change(ids[0], "duplicate", None, "kept")])
             box.reset_counts()
             box.faults.add("UpsertDataRowMetadataBetaPyApi", "429", times=1, seconds=seconds)
-            close, told = made.platform.bucket.close, list[float]()
-            made.platform.bucket.close = lambda s, close=close, told=told: (told.append(time.monotonic()), close(s))
+            bucket, told, left = made.platform.bucket, list[float](), list[float]()
+            close, take = bucket.close, bucket.take
+            bucket.close = lambda s, close=close, told=told: (told.append(time.monotonic()), close(s))
+            bucket.take = lambda take=take, left=left: (take(), left.append(time.monotonic()))
             made.push_fields(dataset, [Change(i, "duplicate", None, "b") for i in ids])
-            # Counted from when the answer came; requests that were on their way by then do not count.
-            later = min(at for at, _, status in box.log if at > told[0] + 0.05)
+            # From when the answer came to when the next request was let go; those on their way by then do not count.
+            later = min(at for at in left if at > told[0])
             worst = max(worst, abs((later - told[0]) / seconds - 1))
         box.__exit__()
     figure("Retry-After, worst deviation of 8 threads", 100 * worst, 10, " %")

@@ -40,8 +40,9 @@ class _Redacting(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
         record.exc_info = record.exc_text = None
-        # What the SDK calls an error may be tried again; what is final is raised, so nothing is printed for these.
-        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        if record.name != _LOGGERS[-1]:
+            # What the SDK calls an error may be tried again; what is final is raised, so nothing is printed for these.
+            record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import threading
@@ -178,8 +179,11 @@ class MetadataFields:
 
         kind = DataRowMetadataKind(KINDS[str(field_kind(name))])
 
+        tries = itertools.count()
+
         def create(_client: Any) -> Any:
-            self._ontology.refresh_ontology()
+            if next(tries):  # the last attempt may have been applied although its answer was lost
+                self._ontology.refresh_ontology()
             there = next((f for f in self._ontology.custom_fields if f.name == PREFIX + name), None)
             return there or self._ontology.create_schema(PREFIX + name, kind)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import tempfile
@@ -130,9 +131,12 @@ class EmbeddingStore:
         return found
 
     def _create(self, spec: EmbedderSpec, name: str) -> Any:
+        tries = itertools.count()
+
         def create(client: Any) -> Any:
-            there = next((e for e in client.get_embeddings() if e.name == name), None)
-            return there or client.create_embedding(name, spec.dim)
+            # The caller has just looked; before another attempt it is looked again.
+            known = client.get_embeddings() if next(tries) else ()
+            return next((e for e in known if e.name == name), None) or client.create_embedding(name, spec.dim)
 
         try:
             made = self.platform.call(f"creating the embedding {name!r}", create)
