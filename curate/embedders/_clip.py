@@ -44,7 +44,7 @@ class TwoTowers(ImageEmbedder):
     def __init__(self, spec: EmbedderSpec, towers: Towers, request: Request, *, preprocess: Preprocess) -> None:
         pooled = spec.layer == POOLER
         module = module_of(towers.model, preprocess=preprocess, image=_pooled_image if pooled else _image, text=_text)
-        runner = Runner(module, request)
+        runner = Runner(module, request, key=f"{spec.fingerprint} {preprocess}")
         super().__init__(spec, runner, request, preprocess=preprocess, finish=towers.finish_image)
         self.logit, self.logit_scale = towers.logit, towers.logit_scale
         self._finish_text, self._make_tokens = towers.finish_text, towers.tokens

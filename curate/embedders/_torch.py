@@ -19,6 +19,8 @@ from curate.embedders._device import (
     torch_module,
 )
 from curate.embedders._images import Preprocess
+from curate.embedders._openvino import Tower as OpenVinoTower
+from curate.embedders._openvino import wanted
 from curate.embedders._request import Request
 from curate.errors import EmbedderError, MediaError
 from curate.geometry import norms, unit
@@ -35,16 +37,19 @@ class Runner:
     """A torch module on one device or several, called with batches of any size.
 
     module: rows of `inputs` -> (n, dim) vectors.  The batch is halved, for good, each time memory runs out.
+    key: of weights and preprocessing, under which an engine may keep its converted form; "" for torch only.
     """
 
-    def __init__(self, module: Any, request: Request, *, batch_size: int = 0) -> None:
+    def __init__(self, module: Any, request: Request, *, key: str = "") -> None:
         self.devices = devices_for(request.device)
-        self.batch_size = batch_size or (CPU_BATCH if self.devices[0].type == "cpu" else GPU_BATCH)
+        self.batch_size = CPU_BATCH if self.devices[0].type == "cpu" else GPU_BATCH
         self._modules = [module.to(self.devices[0]), *(copy.deepcopy(module).to(d) for d in self.devices[1:])]
         self._limits = [self.batch_size] * len(self.devices)
         self._locks = [threading.Lock() for _ in self.devices]
         self.threads = model_threads()
         self._notify, self._name = request.notify, request.name
+        converted = bool(key) and wanted(request, self.devices[0].type)
+        self._tower = OpenVinoTower(module, key=key, notify=request.notify) if converted else None
 
     def __call__(self, inputs: torch.Tensor, dtype: str, *, device: int = 0, part: str = "images") -> Vectors:
         """Vectors of all rows of `inputs`, float32.  part: the method of the module.  Raises EmbedderError."""
@@ -68,6 +73,8 @@ class Runner:
     def _forward(self, rows: torch.Tensor, dtype: str, device: int, part: str) -> Vectors:
         torch = torch_module()
         at = self.devices[device]
+        if self._tower is not None and part == "images":
+            return self._tower(rows, dtype, self.threads)
         count = len(rows)
         if at.type == "cuda":
             # Few distinct shapes: kernels are chosen, and memory is planned, once for each.

@@ -24,6 +24,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def revision_of(weights: Path, *configs: str, folder: Path | None = None) -> str:
+    """16 hex digits over a file of weights and the configuration files in its folder (those that exist)."""
+    digest = hashlib.sha256(sha256_of(weights).encode())
+    for name in configs:
+        path = (folder or weights.parent) / name
+        if path.is_file():
+            digest.update(name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def check_sha256(path: Path, expected: str) -> None:
     """Raises EmbedderError, naming both sums, for a file that is not the published one."""
     found = sha256_of(path)

@@ -13,7 +13,7 @@ from curate.embedders._images import Preprocess, from_config
 from curate.embedders._request import Request
 from curate.embedders._tokens import clip_tokens
 from curate.embedders._torch import directions
-from curate.embedders._weights import fill, read_weights, sha256_of, weights_in
+from curate.embedders._weights import fill, read_weights, revision_of, weights_in
 from curate.errors import EmbedderError
 from curate.types import EmbedderSpec
 
@@ -40,10 +40,10 @@ def load(request: Request) -> TwoTowers | TextTower:
     """The CLIP model of a hub name or Hugging Face directory.
 
     layer: "projected" (the default), or "pooler", the output before the projection, which has no texts.
-    Options: `revision`, `media`.
+    Options: `revision`, `media`, `engine` ("auto", "torch", "openvino").
     Raises EmbedderError for a directory without image tower, weights that do not fit, an unknown layer.
     """
-    request.no_options("revision", "media")
+    request.no_options("revision", "media", "engine")
     layer = request.layer_of(PROJECTED, POOLER)
     torch_module(), transformers_module()
     folder, commit = folder_of(request, DEFAULT)
@@ -57,7 +57,7 @@ def load(request: Request) -> TwoTowers | TextTower:
     text = config.text_config
     spec = EmbedderSpec(
         request.name,
-        commit or sha256_of(weights)[:16],
+        commit or revision_of(weights, CONFIG, PREPROCESSOR),
         layer,
         config.projection_dim if layer == PROJECTED else config.vision_config.hidden_size,
         "cosine",

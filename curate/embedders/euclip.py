@@ -21,6 +21,7 @@ from curate.embedders._images import Preprocess
 from curate.embedders._open_clip import (
     CONFIG,
     LOGITS,
+    META,
     WEIGHTS,
     Shape,
     build,
@@ -32,7 +33,7 @@ from curate.embedders._open_clip import (
 from curate.embedders._request import Request
 from curate.embedders._tokens import clip_tokens
 from curate.embedders._torch import directions
-from curate.embedders._weights import State, check_sha256, read_weights, sha256_of
+from curate.embedders._weights import State, check_sha256, read_weights, revision_of
 from curate.errors import EmbedderError
 from curate.geometry import Geometry
 from curate.types import EmbedderSpec
@@ -44,10 +45,10 @@ def load(request: Request) -> TwoTowers | TextTower:
     """The model of a published name, a checkpoint file, or a directory with `open_clip_config.json`.
 
     `meta.json` in the directory names the geometry, and where shared weights lie.  Without it the parameters decide.
-    Option: `media`.
+    Options: `media`, `engine`.
     Raises EmbedderError for weights that are missing, cut short, changed (sha256), unsafe, or do not fit their configuration.
     """
-    request.no_options("media")
+    request.no_options("media", "engine")
     layer = request.layer_of(PROJECTED)
     torch_module(), transformers_module()
     source = request.source or DEFAULT
@@ -58,7 +59,7 @@ def load(request: Request) -> TwoTowers | TextTower:
         folder = Path(source) if Path(source).is_dir() else Path(source).parent
         meta = read_meta(folder)
         weights = _weights_of(Path(source), meta)
-        revision = sha256_of(weights)[:16] if weights.is_file() else ""
+        revision = revision_of(weights, CONFIG, META, folder=folder) if weights.is_file() else ""
         config = catalogue.read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
     state = read_weights(weights)
     shape = shape_of(config, folder / CONFIG) if config is not None and folder else shape_from(state, weights)

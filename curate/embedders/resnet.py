@@ -9,7 +9,7 @@ from curate.embedders._device import torch_module, transformers_module
 from curate.embedders._images import from_config
 from curate.embedders._request import Request
 from curate.embedders._torch import ImageEmbedder, Runner, directions, module_of
-from curate.embedders._weights import State, fill, read_weights, sha256_of, weights_in
+from curate.embedders._weights import State, fill, read_weights, revision_of, weights_in
 from curate.embedders.clip import CONFIG, PREPROCESSOR, folder_of
 from curate.errors import EmbedderError
 from curate.types import EmbedderSpec
@@ -21,9 +21,9 @@ _SIZE = 224
 def load(request: Request) -> ImageEmbedder:
     """The ResNet of a hub name or Hugging Face directory; with or without its classifier, which is not used.
 
-    Option: `revision`.  Raises EmbedderError for a directory of another kind or weights that do not fit.
+    Options: `revision`, `engine`.  Raises EmbedderError for a directory of another kind or weights that do not fit.
     """
-    request.no_options("revision")
+    request.no_options("revision", "engine")
     layer = request.layer_of("pool")
     torch_module(), transformers_module()
     folder, commit = folder_of(request, DEFAULT)
@@ -40,13 +40,14 @@ def load(request: Request) -> ImageEmbedder:
     preprocess = from_config(asked, size=_SIZE, fast=request.preprocess == "fast", family="resnet")
     spec = EmbedderSpec(
         request.name,
-        commit or sha256_of(weights)[:16],
+        commit or revision_of(weights, CONFIG, PREPROCESSOR),
         layer,
         int(config.hidden_sizes[-1]),
         "cosine",
         preprocess=request.preprocess,
     )
-    runner = Runner(module_of(model, preprocess=preprocess, image=_pooled), request)
+    module = module_of(model, preprocess=preprocess, image=_pooled)
+    runner = Runner(module, request, key=f"{spec.fingerprint} {preprocess}")
     return ImageEmbedder(spec, runner, request, preprocess=preprocess, finish=directions)
 
 

@@ -14,7 +14,7 @@ from curate.embedders._hub import WEIGHTS, files_of
 from curate.embedders._request import Request
 from curate.embedders._tokens import tokenizer_file
 from curate.embedders._torch import Runner, TorchEmbedder, directions, module_of, text_of
-from curate.embedders._weights import State, fill, read_weights, sha256_of, weights_in
+from curate.embedders._weights import State, fill, read_weights, revision_of, weights_in
 from curate.errors import ConfigError, EmbedderError
 from curate.types import EmbedderSpec, Vectors
 
@@ -75,7 +75,8 @@ def load(request: Request) -> SentenceEmbedder:
     with torch_module().device("meta"):
         empty = getattr(transformers, _TYPES[kind])(config, add_pooling_layer=False)
     model = fill(empty, _encoder(read_weights(weights), kind), origin=weights, ignore=("position_ids", "token_type_ids"))
-    spec = EmbedderSpec(request.name, commit or sha256_of(weights)[:16], layer, int(config.hidden_size), "cosine", media="text")
+    revision = commit or revision_of(weights, "config.json", *_OPTIONAL)
+    spec = EmbedderSpec(request.name, revision, layer, int(config.hidden_size), "cosine", media="text")
     longest = int(config.max_position_embeddings) - (2 if kind in ("roberta", "mpnet") else 0)
     runner = Runner(module_of(model, text=_mean), request)
     context = min(_context(folder, longest), longest)

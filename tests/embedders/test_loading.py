@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from curate import embedders
 from curate.embedders import _device, _hub, _tokens, _torch, catalogue, euclip
 from curate.embedders._weights import read_weights
-from curate.errors import ConfigError, EmbedderError, UnknownName
+from curate.errors import ConfigError, EmbedderError, MissingExtra, UnknownName
 from curate.pipeline.embed import embed_shard, settle
 from curate.types import EmbedderSpec, Item
 from tests.embedders import tiny
@@ -477,3 +478,83 @@ def test_the_sample_for_the_decision_depends_on_the_rows_alone(tmp_path, monkeyp
     again = embedders.load(str(tmp_path))
     assert settle(again, [], read, stored=[model.spec.fingerprint]) is None and again.spec == model.spec
     assert settle(embedders.load("pixels"), rows, read) is None
+
+
+# engines
+
+
+class FakeOpenVino:
+    """What the engine uses of OpenVINO: a converted model is a file that names the module, compiled to a call of it."""
+
+    __version__ = "1"
+    PartialShape = staticmethod(list)
+    converted: ClassVar = []
+    hints: ClassVar = []
+    modules: ClassVar = {}
+
+    class Core:
+        def read_model(self, path):
+            return path
+
+        def compile_model(self, path, device, hints):
+            FakeOpenVino.hints.append((device, hints))
+            module = FakeOpenVino.modules[path.with_suffix(".bin").read_text()]
+            return lambda rows: [module(torch.from_numpy(rows)).numpy()]
+
+    @staticmethod
+    def convert_model(module, example_input, input):
+        FakeOpenVino.converted.append((tuple(example_input.shape), input))
+        FakeOpenVino.modules["m"] = module
+        return "m"
+
+    @staticmethod
+    def save_model(name, path, compress_to_fp16):
+        assert compress_to_fp16 is False
+        path.write_text("xml")
+        path.with_suffix(".bin").write_text(name)
+
+
+@pytest.fixture
+def openvino(monkeypatch):
+    import importlib.machinery
+    import sys
+
+    FakeOpenVino.converted, FakeOpenVino.hints = [], []
+    monkeypatch.setattr(FakeOpenVino, "__spec__", importlib.machinery.ModuleSpec("openvino", None), raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", FakeOpenVino)
+    return FakeOpenVino
+
+
+def test_openvino_converts_once_and_gives_the_same_vectors(tmp_path, openvino):
+    tiny.clip(tmp_path)
+    lines = []
+    wanted = embedders.load(str(tmp_path), options={"engine": "torch"}).embed(images(5))
+    for _ in range(2):
+        model = embedders.load(str(tmp_path), notify=lines.append)
+        np.testing.assert_allclose(model.embed(images(5)), wanted, atol=1e-5)
+    assert openvino.converted == [((2, 3, 32, 32), [[-1, 3, 32, 32]])]
+    assert lines == ["converting the model for OpenVINO, once"]
+    embedders.load(str(tmp_path), dtype="bf16").embed(images(2))
+    assert [hint["INFERENCE_PRECISION_HINT"] for _, hint in openvino.hints] == ["f32", "f32", "bf16"]
+    assert all(device == "CPU" and hint["INFERENCE_NUM_THREADS"] >= 1 for device, hint in openvino.hints)
+
+
+def test_an_engine_that_does_not_exist_or_fit_is_refused(tmp_path, monkeypatch, openvino):
+    tiny.clip(tmp_path)
+    with pytest.raises(ConfigError, match=r"unknown engine 'tpu'.*auto, torch, openvino"):
+        embedders.load(str(tmp_path), options={"engine": "tpu"})
+    with pytest.raises(ConfigError, match="not in fp16"):
+        embedders.load(str(tmp_path), options={"engine": "openvino"}, dtype="fp16")
+    monkeypatch.setattr(_torch, "devices_for", lambda _wanted: [torch.device("meta")])
+    with pytest.raises(ConfigError, match="runs on the cpu"):
+        embedders.load(str(tmp_path), options={"engine": "openvino"})
+
+
+def test_openvino_where_it_is_not_installed_prints_the_pip_line(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tiny.clip(tmp_path)
+    with pytest.raises(MissingExtra, match=r"pip install 'curate-vision\[openvino\]'"):
+        embedders.load(str(tmp_path), options={"engine": "openvino"})

@@ -1,6 +1,7 @@
 """Models from Hugging Face directories, against transformers itself."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -205,6 +206,10 @@ def test_same_weights_give_the_same_fingerprint_wherever_they_lie_and_others_do_
     tiny.clip(tmp_path / "c", seed=0)
     a, b, c = (embedders.load(str(tmp_path / name)).spec for name in "abc")
     assert a.revision == c.revision != b.revision and len(a.revision) == 16
+    raw = json.loads((tmp_path / "c" / "config.json").read_text())
+    raw["vision_config"]["hidden_act"] = "gelu"
+    (tmp_path / "c" / "config.json").write_text(json.dumps(raw))
+    assert embedders.load(str(tmp_path / "c")).spec.revision != a.revision
 
 
 def test_unknown_layer_dtype_and_option_are_refused(clip_folder):
