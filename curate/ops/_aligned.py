@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curate.ops._residual import residuals
-from curate.ops._views import Affine, Grey, View
+from curate.ops._views import COARSE, Affine, Grey, View, bare
 
 COLUMNS = (
     "inliers", "inlier_share", "keypoint_gap", "overlap", "overlap_least", "scale", "turn", "stretch", "zncc", "gradient",
@@ -22,7 +22,6 @@ COLUMNS = (
 )  # fmt: skip
 """Names of the features of a large pair, in order."""
 
-_COARSE = 128
 _REFINE = 200
 
 
@@ -44,23 +43,19 @@ class Fit(NamedTuple):
         return self.score + 0.3 * min(self.inliers, 30) / 30
 
 
-def compare(a: View, b: View) -> tuple[Grey | None, bool]:
+def compare(a: View, b: View, *, mirrors: bool = True) -> tuple[Grey | None, bool]:
     """The features of COLUMNS for two views, and whether `b` had to be mirrored.
 
-    None instead of features: the two cannot be laid over each other, which no copy escapes.
+    mirrors: whether the mirror image is tried too.  None instead of features: the two cannot be laid over each other, which
+    next to no copy escapes.
     """
     straight = _best_alignment(a, b)
-    if straight is None or straight.score < 0.6 or straight.inliers < 15:
+    if mirrors and (straight is None or straight.score < 0.6 or straight.inliers < 15):
         turned = b.mirrored()
         mirrored = _best_alignment(a, turned)
         if mirrored is not None and (straight is None or mirrored.worth > straight.worth + 0.1):
             return _features(a, turned, mirrored), True
     return (None if straight is None else _features(a, b, straight)), False
-
-
-def compare_at(a: View, b: View, matrix: Affine) -> Grey | None:
-    """The features of COLUMNS for two views whose alignment a -> b is about known."""
-    return _features(a, b, Fit(matrix, 0, 0.0, 0.0))
 
 
 def _features(a: View, b: View, fit: Fit) -> Grey | None:
@@ -113,7 +108,7 @@ def _plausible(matrix: Affine) -> bool:
 
 
 def _frame_fit(a: View, b: View) -> Fit:
-    (ha, wa), (hb, wb) = a.rgb.shape[:2], b.rgb.shape[:2]
+    (ha, wa), (hb, wb) = a.size, b.size
     sx, sy = wb / wa, hb / ha
     return Fit(np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]]), 0, 0.0, 0.0)
 
@@ -135,13 +130,17 @@ def _scaled(matrix: Affine, by_a: float, by_b: float) -> Affine:
 
 
 def _shrunk(view: View, side: int) -> tuple[Grey, float]:
+    """The grey image at no more than `side` px, and how much it was shrunk; 128 px need no pixels read."""
     import cv2
 
     key = f"_grey{side}"
     if key not in view.__dict__:
-        scale = min(1.0, side / max(view.grey.shape))
-        small = cv2.resize(view.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else view.grey
-        view.__dict__[key] = (np.asarray(small, np.float32), small.shape[1] / view.grey.shape[1])
+        if side == COARSE and view.small.size:
+            small = view.small.astype(np.float32)
+        else:
+            scale = min(1.0, side / max(view.size))
+            small = cv2.resize(view.grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else view.grey
+        view.__dict__[key] = (np.asarray(small, np.float32), small.shape[1] / view.size[1])
     found: tuple[Grey, float] = view.__dict__[key]
     return found
 
@@ -149,7 +148,7 @@ def _shrunk(view: View, side: int) -> tuple[Grey, float]:
 def _coarse_agreement(a: View, b: View, matrix: Affine) -> float:
     import cv2
 
-    (small_a, by_a), (small_b, by_b) = _shrunk(a, _COARSE), _shrunk(b, _COARSE)
+    (small_a, by_a), (small_b, by_b) = _shrunk(a, COARSE), _shrunk(b, COARSE)
     m = _scaled(matrix, by_a, by_b)
     size = small_b.shape[1::-1]
     moved = cv2.warpAffine(small_a, m, size, flags=cv2.INTER_LINEAR)
@@ -174,9 +173,9 @@ def _refined(a: View, b: View, matrix: Affine) -> Affine:
     except cv2.error:
         return matrix
     back = _scaled(cv2.invertAffineTransform(warp.astype(np.float64)), 1 / by_a, 1 / by_b)
-    corners = np.array([[0, 0], [a.rgb.shape[1], 0], [0, a.rgb.shape[0]], a.rgb.shape[1::-1]], dtype=np.float64)
+    corners = np.array([[0, 0], [a.size[1], 0], [0, a.size[0]], a.size[::-1]], dtype=np.float64)
     shift = np.abs(corners @ (back - matrix)[:, :2].T + (back - matrix)[:, 2]).max()
-    return back if _plausible(back) and shift < 0.15 * max(b.rgb.shape[:2]) else matrix
+    return back if _plausible(back) and shift < 0.15 * max(b.size) else matrix
 
 
 def _overlaid(a: View, b: View, matrix: Affine) -> tuple[View, Any, View] | None:
@@ -195,20 +194,19 @@ def _overlaid(a: View, b: View, matrix: Affine) -> tuple[View, Any, View] | None
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     if np.count_nonzero(inside) < 0.1 * inside.size or np.count_nonzero(inside) < 600:
         return None
-    none = np.zeros((0, 2), np.float32)
-    return View(moved, none, a.descriptors[:0]), inside > 0, b
+    return bare(np.asarray(moved, np.uint8)), inside > 0, b
 
 
 def _shape(a: View, b: View, matrix: Affine) -> dict[str, float]:
     values = np.linalg.svd(matrix[:, :2], compute_uv=False)
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * a.rgb.shape[1::-1]
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * a.size[::-1]
     import cv2
 
     moved = (corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-    frame = (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * b.rgb.shape[1::-1]).astype(np.float32)
+    frame = (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * b.size[::-1]).astype(np.float32)
     common = float(cv2.intersectConvexConvex(moved, frame)[0])
-    of_b = common / (b.rgb.shape[0] * b.rgb.shape[1])
-    of_a = common / (a.rgb.shape[0] * a.rgb.shape[1] * float(np.linalg.det(matrix[:, :2])))
+    of_b = common / (b.size[0] * b.size[1])
+    of_a = common / (a.size[0] * a.size[1] * float(np.linalg.det(matrix[:, :2])))
     return {
         "overlap": max(of_a, of_b),
         "overlap_least": min(of_a, of_b),

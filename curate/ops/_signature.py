@@ -58,7 +58,7 @@ def _vlad(descriptors: Grey, words: Words) -> Grey:
 
 
 def small_picture(pixels: Pixels) -> Grey:
-    """(2 * GRID^2 / 2 + ...,) float32 of unit length or zero: brightness on 12 x 12 cells, two colour differences on 6 x 6."""
+    """(216,) float32 of unit length or zero: brightness on 12 x 12 cells, two colour differences on 6 x 6."""
     import cv2
 
     small = cv2.resize(pixels, (2 * GRID, 2 * GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -67,6 +67,11 @@ def small_picture(pixels: Pixels) -> Grey:
     colour = np.stack([half[..., 0] - half[..., 1], (half[..., 0] + half[..., 1]) / 2 - half[..., 2]])
     parts = [(bright - bright.mean()).ravel(), 0.5 * (colour - colour.mean(axis=(1, 2), keepdims=True)).ravel()]
     return _unit_or_zero(np.concatenate(parts))
+
+
+def small_picture_length() -> int:
+    """Numbers in a small picture."""
+    return GRID * GRID + 2 * (GRID // 2) ** 2
 
 
 def mirrored_picture(rows: Grey) -> Grey:
@@ -83,4 +88,4 @@ def _unit_rows(x: Grey) -> Grey:
 
 
 def _unit_or_zero(x: Any) -> Grey:
-    return _unit_rows(np.asarray(x, np.float32)[None])[0]
+    return np.asarray(_unit_rows(np.asarray(x, np.float32)[None])[0], dtype=np.float32)

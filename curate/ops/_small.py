@@ -1,12 +1,13 @@
 """Small images (64 px and less) laid over each other: every shift and some scales at once.
 
 Keypoints need more pixels than these have.  Each image is brought to 32 x 32; at half that size the middle of one, at five
-scales, is correlated with every window of the other, straight and mirrored, by one matrix product; the best place is then set to
-the pixel, and the two windows are compared closely.
+scales, is correlated with every window of the other, straight and mirrored, by one matrix product; the best place is then set
+to the pixel, and the two windows are compared closely.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +43,10 @@ class Laid(NamedTuple):
     x: Rows
     mirrored: npt.NDArray[np.bool_]
 
+    def only(self, rows: Any) -> Laid:
+        """Some of the places."""
+        return Laid(self.score[rows], self.scale[rows], self.y[rows], self.x[rows], self.mirrored[rows])
+
 
 class SmallImages:
     """Small images ready to be laid over each other.  pixels: uint8 (h, w, 3) each."""
@@ -61,7 +66,7 @@ class SmallImages:
         best = np.zeros((4, len(i)), dtype=np.int64)
         score = np.zeros(len(i), dtype=np.float32)
         cuts = np.flatnonzero(np.diff(i, prepend=-1, append=-1)) if len(i) else np.zeros(0, np.int64)
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+        for start, stop in itertools.pairwise(cuts):
             windows = self._windows(int(i[start]))
             product = (self.templates[j[start:stop]].reshape(-1, _HALF * _HALF) @ windows.T).reshape(stop - start, -1)
             place = product.argmax(axis=1)
@@ -80,8 +85,7 @@ class SmallImages:
     def features(self, i: Rows, j: Rows, laid: Laid, usual: Grey) -> Grey:
         """(m, d) features of SMALL_COLUMNS.  usual: what the candidates of these images score, (m,)."""
         parts = [
-            self._block(i[s], j[s], Laid(*(v[s] for v in laid)), usual[s])
-            for s in (slice(at, at + _BLOCK) for at in range(0, len(i), _BLOCK))
+            self._block(i[s], j[s], laid.only(s), usual[s]) for s in (slice(at, at + _BLOCK) for at in range(0, len(i), _BLOCK))
         ]
         return np.concatenate([np.zeros((0, len(SMALL_COLUMNS)), np.float32), *parts])
 
@@ -209,3 +213,24 @@ def usual_scores(i: Rows, j: Rows, score: Grey, count: int) -> Grey:
     some = number > 0
     middle[some] = values[first[some] + (number[some] - 1) // 2]
     return np.maximum(middle[i], middle[j])
+
+
+def paired(images: SmallImages, near: Rows, *, least: float) -> tuple[Rows, Rows, Grey, Laid]:
+    """Candidate rows -> pairs i < j that correlate by `least` or more somewhere, with features and places.
+
+    near: (n, k) candidates of every image (itself among them or not).
+    """
+    i = np.repeat(np.arange(len(near)), near.shape[1])
+    j = near.ravel()
+    key = np.unique(np.minimum(i, j)[i != j] * len(near) + np.maximum(i, j)[i != j])
+    i, j = np.divmod(key, len(near))
+    return kept_pairs(images, i, j, least=least)
+
+
+def kept_pairs(images: SmallImages, i: Rows, j: Rows, *, least: float) -> tuple[Rows, Rows, Grey, Laid]:
+    """The pairs (sorted by i) that correlate by `least` or more somewhere, with features and places."""
+    laid = images.laid(i, j)
+    usual = usual_scores(i, j, laid.score, len(images.grey))
+    keep = laid.score >= least
+    i, j, laid = i[keep], j[keep], laid.only(keep)
+    return i, j, images.features(i, j, laid, usual[keep]), laid

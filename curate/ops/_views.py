@@ -1,7 +1,8 @@
-"""What is remembered of one image to align it with others: grey pixels and keypoints."""
+"""What is remembered of one image to align it with others: a small grey copy and keypoints; the pixels are read when needed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ Affine: TypeAlias = npt.NDArray[np.float64]
 
 POINTS = 400
 SMALLEST = 160
+COARSE = 128
 _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).ravel()
 
 
@@ -23,12 +25,20 @@ _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).r
 class View:
     """One image, at least 160 px on its longer side (smaller ones are enlarged).
 
-    rgb: uint8 (h, w, 3).  points: (n, 2) float32, x and y.  descriptors: (n, 128) uint8 SIFT.
+    load: gives the pixels, uint8 (h, w, 3).  size: (h, w).  points: (n, 2) float32, x and y.  descriptors: (n, 128) uint8 SIFT.
+    small: the grey image at no more than 128 px, uint8.
     """
 
-    rgb: Pixels
+    load: Callable[[], Pixels]
+    size: tuple[int, int]
     points: Grey
     descriptors: Pixels
+    small: Pixels
+
+    @cached_property
+    def rgb(self) -> Pixels:
+        """The pixels, enlarged where they are few."""
+        return enlarged(self.load())
 
     @cached_property
     def grey(self) -> Grey:
@@ -50,10 +60,16 @@ class View:
     def mirrored(self) -> View:
         """The mirror image, its keypoints carried over."""
         points = self.points.copy()
-        points[:, 0] = self.rgb.shape[1] - 1 - points[:, 0]
-        view = View(np.ascontiguousarray(self.rgb[:, ::-1]), points, self.descriptors)
+        points[:, 0] = self.size[1] - 1 - points[:, 0]
+        small = np.ascontiguousarray(self.small[:, ::-1])
+        load = self.load
+        view = View(lambda: np.ascontiguousarray(load()[:, ::-1]), self.size, points, self.descriptors, small)
         view.__dict__["flat"] = self.flat_mirrored
         return view
+
+    def fresh(self) -> View:
+        """The same view without what it has computed or read: for keeping many."""
+        return View(self.load, self.size, self.points, self.descriptors, self.small)
 
 
 def _rooted(descriptors: Pixels) -> Grey:
@@ -62,26 +78,42 @@ def _rooted(descriptors: Pixels) -> Grey:
     return np.asarray(np.sqrt(np.divide(wide, total, out=np.zeros_like(wide), where=total > 0)), dtype=np.float32)
 
 
-def view_of(pixels: Pixels) -> View:
-    """The view of uint8 (h, w, 3) pixels."""
+def enlarged(pixels: Pixels) -> Pixels:
+    """Pixels with at least 160 on the longer side."""
     import cv2
 
-    rgb = np.ascontiguousarray(pixels)
-    scale = SMALLEST / max(rgb.shape[:2])
-    if scale > 1:
-        size = (max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale)))
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    scale = SMALLEST / max(pixels.shape[:2])
+    if scale <= 1:
+        return np.ascontiguousarray(pixels)
+    size = (max(8, round(pixels.shape[1] * scale)), max(8, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def bare(rgb: Pixels) -> View:
+    """A view of pixels without keypoints."""
+    none = np.zeros((0, 2), np.float32)
+    return View(lambda: rgb, (rgb.shape[0], rgb.shape[1]), none, np.zeros((0, 128), np.uint8), np.zeros((0, 0), np.uint8))
+
+
+def view_of(pixels: Pixels, load: Callable[[], Pixels] | None = None) -> View:
+    """The view of uint8 (h, w, 3) pixels.  load: reads them again, so that they need not be kept."""
+    import cv2
+
+    rgb = enlarged(pixels)
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    scale = min(1.0, COARSE / max(grey.shape))
+    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
     low, high = np.percentile(grey[::4, ::4], [1, 99])
     if 4 < high - low < 120:
         # Dark or faded copies keep their keypoints when the range is stretched first.
         grey = np.clip((grey.astype(np.float32) - low) * (200 / (high - low)), 0, 255).astype(np.uint8)
     create: Any = getattr(cv2, "SIFT_create")  # noqa: B009 - absent from the type stubs
-    sift = create(nfeatures=POINTS, contrastThreshold=0.02)
-    found, descriptors = sift.detectAndCompute(grey, None)
-    if descriptors is None or not len(found):
-        return View(rgb, np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8))
-    points = np.array([p.pt for p in found], dtype=np.float32)
-    # OpenCV lists equal responses in no fixed order.
-    order = np.lexsort((points[:, 1], points[:, 0]))[: 2 * POINTS]
-    return View(rgb, points[order], np.clip(descriptors[order], 0, 255).astype(np.uint8))
+    found, descriptors = create(nfeatures=POINTS, contrastThreshold=0.02).detectAndCompute(grey, None)
+    points, codes = np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8)
+    if descriptors is not None and len(found):
+        points = np.array([p.pt for p in found], dtype=np.float32)
+        # OpenCV lists equal responses in no fixed order.
+        order = np.lexsort((points[:, 1], points[:, 0]))[: POINTS + 100]
+        points, codes = points[order], np.clip(descriptors[order], 0, 255).astype(np.uint8)
+    size = (grey.shape[0], grey.shape[1])
+    return View(load or (lambda: pixels), size, points, codes, np.asarray(small, np.uint8))

@@ -7,26 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
-from curate.geometry import GUARD, Geometry
-from curate.index import neighbours_within
+from curate.ops._decide import Only, by_pixels, by_vectors, calibration, has_pixels, usual_radius
 from curate.ops._groups import Rows, Star, same_content, star_groups
 from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
-from curate.ops._scored import Scored, by_distance
+from curate.ops._scored import Scored
 from curate.protocols import Context
-from curate.types import Embeddings, Findings, Scalar, Vectors
-
-
-def usual_radius(x: Vectors, geometry: Geometry) -> float:
-    """A cautious cut where nothing but vectors is known: two fifths of the straight line between two random rows."""
-    if len(x) < 2:
-        return 0.0
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, len(x), size=(2, 4_000))
-    apart = a != b
-    typical = float(np.median(geometry.distance(x[a[apart]], x[b[apart]])))
-    return typical * (0.16 if geometry.kind == "cosine" else 0.4)
+from curate.types import Embeddings, Findings, Scalar
 
 
 def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, Context]:
@@ -87,14 +76,26 @@ class Duplicates:
         Both come from `in_id_order`.
         """
         geometry = embeddings.geometry
+        if self.radius is not None:
+            geometry.check_radius(self.radius)
+        geometry.prepare(embeddings.vectors[:1])
         content = self._content(len(embeddings), context)
         reps = np.unique(content)
-        x = embeddings.vectors[reps]
-        radius = geometry.check_radius(self.radius) if self.radius is not None else usual_radius(x, geometry)
-        pairs = neighbours_within(x, geometry, min(radius + 2 * GUARD, geometry.largest))
-        i, j = _by_id(reps[pairs.i], reps[pairs.j], embeddings.ids)
-        basis = {"unit": geometry.unit_name, "radius": radius, "strategy": pairs.strategy, "decided_by": "distance"}
-        return by_distance(i, j, pairs.distance, radius), basis
+        only = _differing(_sets(context.field(self.between)), content) if self.between else None
+        basis: dict[str, Any] = {"unit": geometry.unit_name}
+        by_text = embeddings.spec.media == "text"
+        if self.radius is None and not by_text and has_pixels([embeddings.ids[r] for r in reps], context):
+            fitted = calibration(embeddings, context, self.precision)
+            radius = fitted["radius"] if fitted else usual_radius(embeddings.vectors[reps], geometry)
+            scored, how = by_pixels(embeddings, context, reps, precision=self.precision, radius=radius, only=only)
+            return scored, {**basis, **how, "calibration": fitted}
+        fitted = calibration(embeddings, context, self.precision) if self.radius is None and not by_text else None
+        radius = self.radius if self.radius is not None else (fitted or {}).get("radius")
+        if radius is None:
+            radius = usual_radius(embeddings.vectors[reps], geometry)
+        scored, strategy = by_vectors(embeddings, context, reps, radius, only=only)
+        basis |= {"radius": radius, "strategy": strategy, "decided_by": "distance", "calibration": fitted}
+        return scored, basis
 
     def findings_of(self, scored: Scored, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> Findings:
         """Groups the decided pairs and chooses the rows that stay."""
@@ -161,9 +162,18 @@ class Duplicates:
         return same_content(keys)
 
 
-def _by_id(i: Rows, j: Rows, ids: Sequence[str]) -> tuple[Rows, Rows]:
-    swap = np.array([ids[a] > ids[b] for a, b in zip(i, j, strict=True)], dtype=bool)
-    return np.where(swap, j, i), np.where(swap, i, j)
+def _differing(sets: Rows, content: Rows) -> Only:
+    """Pairs of classes of equal content that hold rows of different sets."""
+    held: dict[int, set[int]] = {}
+    for row, number in enumerate(sets):
+        if number >= 0:
+            held.setdefault(int(content[row]), set()).add(int(number))
+
+    def only(i: Rows, j: Rows) -> npt.NDArray[np.bool_]:
+        sides = [(held.get(int(a), set()), held.get(int(b), set())) for a, b in zip(i, j, strict=True)]
+        return np.array([bool(a and b and len(a | b) > 1) for a, b in sides], dtype=bool)
+
+    return only
 
 
 def _sets(values: Sequence[Scalar]) -> Rows:

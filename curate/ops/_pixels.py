@@ -1,0 +1,286 @@
+"""The decision by pixels: candidates from descriptions of the images, then each pair laid over each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.geometry import EUCLIDEAN, Array, Geometry
+from curate.index import nearest
+from curate.ops._aligned import COLUMNS, compare
+from curate.ops._groups import Rows
+from curate.ops._memory import Remembered, packed, unpacked
+from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture, small_picture_length
+from curate.ops._small import LARGEST, SMALL_COLUMNS, SmallImages, kept_pairs
+from curate.ops._verify_model import shipped_model
+from curate.ops._views import Grey, View, view_of
+from curate.types import Pixels, Vectors
+
+T = TypeVar("T")
+R = TypeVar("R")
+Read: TypeAlias = Callable[[str], Pixels | None]
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+LEAST_SMALL = 0.66
+"""Small images that correlate less than this wherever they are laid are no copies."""
+
+HELD = 20_000
+"""Views held at once, about 60 KB each: 1.2 GB."""
+
+_AHEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs worth looking at, i < j, sorted; turned: one may be the mirror image of the other."""
+
+    i: Rows
+    j: Rows
+    turned: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Pairs that were laid over each other: probability and mirrored, each (m,), and columns of evidence."""
+
+    probability: Array
+    mirrored: npt.NDArray[np.bool_]
+    evidence: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images described for comparison.
+
+    has: (n,) which rows have pixels.  tiny: all of them ready to be laid over each other, where all are 64 px or less.
+    views: row -> what is held of a larger image; make: works one out.
+    pictures, signed, signed_mirrored: (n, ...) descriptions, zeros where there are no pixels.
+    """
+
+    has: npt.NDArray[np.bool_]
+    tiny: SmallImages | None
+    views: dict[int, View]
+    make: Callable[[int], View]
+    pictures: Grey
+    signed: Grey
+    signed_mirrored: Grey
+
+    def view(self, row: int) -> View:
+        """The view of a row that has pixels; at most HELD are held."""
+        found = self.views.get(row)
+        if found is None:
+            found = self.make(row)
+            if len(self.views) < HELD:
+                self.views[row] = found
+        return found
+
+
+def threaded(work: Callable[[T], R], tasks: Sequence[T], tick: Callable[[int], None] = lambda _n: None) -> Iterator[R]:
+    """`work` over `tasks` on the cores there are (OpenCV lets go of the interpreter), results in order, bounded ahead."""
+    import cv2
+
+    threads = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(tasks), _AHEAD):
+                yield from pool.map(work, tasks[start : start + _AHEAD])
+                tick(min(start + _AHEAD, len(tasks)))
+    finally:
+        cv2.setNumThreads(before)
+
+
+def describe_images(
+    ids: Sequence[str],
+    keys: Sequence[str],
+    read: Read,
+    memory: Remembered,
+    progress: Progress = lambda *_: None,
+) -> Images:
+    """Describes every image, from memory where its content was seen before.
+
+    ids, keys: (n,) rows and their content ("" = not remembered).  read: id -> pixels or None, from any thread.
+    """
+    words = shipped_words()
+    lengths = (small_picture_length(), words.length, words.length)
+    first = [p for p in (read(i) for i in ids[:64]) if p is not None]
+    tiny = bool(first) and max(max(p.shape[:2]) for p in first) <= LARGEST
+
+    def one(row: int) -> _Described:
+        return _described(ids[row], keys[row], read, memory, lengths, tiny)
+
+    found = list(threaded(one, range(len(ids)), lambda done: progress("reading images", done, len(ids))))
+    if tiny and any(f.large for f in found):
+        # Some are larger than a thumbnail after all: then all are laid over each other by their keypoints.
+        tiny = False
+        found = list(threaded(one, range(len(ids))))
+    for key, f in zip(keys, found, strict=True):
+        if f.packed and key:
+            memory.put(key, f.packed)
+    memory.flush()
+    blank = np.zeros((8, 8, 3), np.uint8)
+    return Images(
+        has=np.array([f.has for f in found], dtype=bool),
+        tiny=SmallImages([blank if f.pixels is None else f.pixels for f in found]) if tiny else None,
+        views={row: f.view for row, f in enumerate(found) if f.view is not None},
+        make=lambda row: _view(ids[row], read),
+        pictures=_stacked([f.rows[0] for f in found], lengths[0]),
+        signed=_stacked([f.rows[1] for f in found], lengths[1] if not tiny else 0),
+        signed_mirrored=_stacked([f.rows[2] for f in found], lengths[2] if not tiny else 0),
+    )
+
+
+class _Described(NamedTuple):
+    has: bool
+    large: bool
+    pixels: Pixels | None
+    view: View | None
+    rows: list[Grey]
+    packed: str
+
+
+def _described(item: str, key: str, read: Read, memory: Remembered, lengths: tuple[int, int, int], tiny: bool) -> _Described:
+    none = np.zeros(0, np.float32)
+    known = memory.get(key) if key and not tiny else None
+    if known:
+        return _Described(True, False, None, None, unpacked(known, lengths), "")
+    pixels = read(item)
+    if pixels is None:
+        return _Described(False, False, None, None, [none, none, none], "")
+    if tiny:
+        return _Described(True, max(pixels.shape[:2]) > LARGEST, pixels, None, [small_picture(pixels), none, none], "")
+    view = view_of(pixels, lambda: _read_again(item, read))
+    # Rounded as they are kept, so that a run from memory proposes the same pairs.
+    text = packed([small_picture(pixels), *signatures(view, shipped_words())])
+    return _Described(True, True, None, view.fresh(), unpacked(text, lengths), text)
+
+
+def _stacked(rows: Sequence[Grey], length: int) -> Grey:
+    found = np.zeros((len(rows), length), np.float32)
+    for place, row in enumerate(rows):
+        if len(row) == length:
+            found[place] = row
+    return found
+
+
+def _view(item: str, read: Read) -> View:
+    return view_of(_read_again(item, read), lambda: _read_again(item, read)).fresh()
+
+
+def _read_again(item: str, read: Read) -> Pixels:
+    pixels = read(item)
+    return np.zeros((8, 8, 3), np.uint8) if pixels is None else pixels
+
+
+def propose(
+    x: Vectors, geometry: Geometry, images: Images, *, only: Callable[[Rows, Rows], npt.NDArray[np.bool_]] | None = None
+) -> Candidates:
+    """Candidates: neighbours in the embedding, by keypoint signature, by small picture, and of the mirror images.
+
+    only: (i, j) -> mask of the pairs that may be copies at all (leakage between splits).
+    """
+    n = len(x)
+    small = images.tiny is not None
+    lists: list[tuple[Rows, bool]] = []
+    if n > 1:
+        lists.append((nearest(x, x, 9, geometry)[0], False))
+        pictures = images.pictures
+        lists.append((_near(pictures, pictures, 9 if small else 6, 0.5), False))
+        lists.append((_near(pictures, mirrored_picture(pictures), 5 if small else 4, 0.5), True))
+        if not small:
+            lists.append((_near(images.signed, images.signed, 9, 0.08), False))
+            lists.append((_near(images.signed, images.signed_mirrored, 5, 0.08), True))
+    keys: list[Rows] = []
+    flags: list[npt.NDArray[np.bool_]] = []
+    for near, turned in lists:
+        i = np.repeat(np.arange(n), near.shape[1])
+        j = near.ravel()
+        use = (i != j) & (j >= 0)
+        use[use] &= images.has[i[use]] & images.has[j[use]]
+        keys.append(np.minimum(i, j)[use] * n + np.maximum(i, j)[use])
+        flags.append(np.full(len(keys[-1]), turned))
+    if not keys:
+        none = np.zeros(0, dtype=np.int64)
+        return Candidates(none, none, none.astype(bool))
+    key, place = np.unique(np.concatenate(keys), return_inverse=True)
+    turned_any = np.zeros(len(key), dtype=bool)
+    np.logical_or.at(turned_any, place, np.concatenate(flags))
+    i, j = np.divmod(key, n)
+    if only is not None:
+        mask = only(i, j)
+        i, j, turned_any = i[mask], j[mask], turned_any[mask]
+    return Candidates(i, j, turned_any)
+
+
+def _near(rows: Grey, queries: Grey, k: int, least: float) -> Rows:
+    """The k nearest rows of unit length whose product is at least `least`; -1 elsewhere."""
+    found, distance = nearest(rows, queries, k, EUCLIDEAN)
+    found[distance > float(np.sqrt(2 - 2 * least))] = -1
+    return found
+
+
+def judge_pairs(images: Images, pairs: Candidates, progress: Progress = lambda *_: None) -> Judged:
+    """Lays every pair over each other."""
+    if images.tiny is not None:
+        return _judge_small(images.tiny, pairs)
+    cache: dict[int, View] = {}
+
+    def look(pair: int) -> tuple[Grey | None, bool]:
+        i, j = int(pairs.i[pair]), int(pairs.j[pair])
+        return compare(_held(cache, i, images), images.view(j).fresh(), mirrors=bool(pairs.turned[pair]))
+
+    def tick(done: int) -> None:
+        progress("comparing pairs", done, len(pairs.i))
+
+    rows = np.full((len(pairs.i), len(COLUMNS)), np.nan, dtype=np.float32)
+    mirrored = np.zeros(len(pairs.i), dtype=bool)
+    for pair, (row, turned) in enumerate(threaded(look, range(len(pairs.i)), tick)):
+        mirrored[pair] = turned
+        if row is not None:
+            rows[pair] = row
+    shown = {"correlation": "zncc", "not_shared": "mutual", "worst_block": "block_worst", "overlap": "overlap"}
+    evidence = {name: rows[:, COLUMNS.index(column)].astype(np.float64) for name, column in shown.items()}
+    return Judged(shipped_model("large").probability(rows), mirrored, evidence)
+
+
+def _held(cache: dict[int, View], row: int, images: Images) -> View:
+    """The first image of a run of pairs is kept with all it has read: pairs are sorted by it."""
+    found = cache.get(row)
+    if found is None:
+        if len(cache) > 16:
+            cache.clear()
+        found = cache.setdefault(row, images.view(row).fresh())
+    return found
+
+
+def _judge_small(images: SmallImages, pairs: Candidates) -> Judged:
+    count = len(pairs.i)
+    probability, mirrored = np.zeros(count), np.zeros(count, dtype=bool)
+    evidence = {name: np.full(count, np.nan) for name in ("correlation", "gradient", "worst_block")}
+    i, j, rows, laid = kept_pairs(images, pairs.i, pairs.j, least=LEAST_SMALL)
+    at = np.searchsorted(pairs.i * len(images.grey) + pairs.j, i * len(images.grey) + j)
+    probability[at] = shipped_model("small").probability(rows)
+    mirrored[at] = laid.mirrored
+    for name, column in (("correlation", "zncc"), ("gradient", "gradient"), ("worst_block", "block_worst")):
+        evidence[name][at] = rows[:, SMALL_COLUMNS.index(column)]
+    return Judged(probability, mirrored, evidence)
+
+
+def cut_for(probability: Array, precision: float) -> float:
+    """The lowest cut at which the pairs above it are expected to be right with the asked precision, never below a half.
+
+    Expected: the mean of their probabilities, which are calibrated.
+    """
+    falling = np.sort(probability[probability >= 0.5])[::-1]
+    if not falling.size:
+        return 0.5
+    expected = np.cumsum(falling) / np.arange(1, len(falling) + 1)
+    enough = np.flatnonzero(expected >= precision)
+    return float(falling[enough[-1]]) if enough.size else float(min(1.0, falling[0] + 1e-3))
