@@ -81,6 +81,15 @@ def test_a_secret_in_a_file_is_refused_without_printing_it(tmp_path, text):
         ("allow_hosts = 'x'", "list"),
         ("[datasets.a]\nmodel = 'x'", "address"),
         ("datasets = 3", "table"),
+        ("model = 5", "must be a text"),
+        ("ops = [1]", "list of strings"),
+        ("vectors = 'x'", "true or false"),
+        ("max_pixels = 0", "refuse every image"),
+        ("[datasets.a]\naddress = 'folder:x'\nmodel = 5", r"datasets.a.*model = 5 must be a text"),
+        ("[datasets.a]\naddress = 'folder:x'\nops = 'clusters'", r"datasets.a.*ops must be a list"),
+        ("[datasets.a]\naddress = 'folder:x'\nprecision = 'high'", r"datasets.a.*must be a number"),
+        ("[datasets.a]\naddress = 'folder:x'\ntolerate_failed = 'x'", r"datasets.a.*share"),
+        ("[datasets.a]\naddress = 'folder:x'\ntaxonomy = 5", r"datasets.a.*taxonomy = 5 must be a text"),
         ("model = [", "cannot be read"),
     ],
 )
@@ -116,3 +125,19 @@ def test_environment_values_are_checked():
     for name, value in (("CURATE_OFFLINE", "perhaps"), ("CURATE_SEED", "x"), ("CURATE_DEVICE", "gpu")):
         with pytest.raises(ConfigError):
             load_config(environ={name: value})
+
+
+def test_the_settings_of_a_dataset_are_read_as_those_of_the_file(tmp_path):
+    table = "[datasets.a]\naddress = 'folder:x'\ntolerate_failed = '90%'\nsample = 5\nops = ['clusters']\n"
+    write(tmp_path / "curate.toml", table)
+    assert load_config().datasets["a"] == {
+        "address": "folder:x",
+        "tolerate_failed": 0.9,
+        "sample": "5",
+        "ops": ("clusters",),
+    }
+
+
+def test_a_wrong_flag_is_named_as_it_was_typed():
+    with pytest.raises(ConfigError, match=r"^--tolerate-failed"):
+        load_config(flags={"tolerate_failed": "2"})

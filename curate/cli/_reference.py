@@ -38,9 +38,10 @@ def _section(name: str, command: click.Command) -> list[str]:
 
 
 def _row(option: click.Option) -> str:
-    flag = ", ".join(f"`{opt}`" for opt in sorted(option.opts, key=len, reverse=True))
+    flag = ", ".join(f"`{opt}`" for opt in [*sorted(option.opts, key=len, reverse=True), *option.secondary_opts])
     value = "" if option.is_flag or option.count else f" `{option.make_metavar(click.Context(click.Command('x')))}`"
-    return f"| {flag}{value} | {(option.help or '').replace('|', '&#124;')} |"
+    # A bar ends the cell of a table, even inside backticks.
+    return "| {} | {} |".format(f"{flag}{value}".replace("|", "\\|"), (option.help or "").replace("|", "\\|"))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import click
 from curate.cli._target import Target, resolve
 from curate.cli._terminal import Terminal
 from curate.config import Config, load_config
-from curate.errors import ConfigError
+from curate.errors import ConfigError, UnknownName
 from curate.protocols import Connector, ConnectorSettings, Embedder
 from curate.store import Store, StoredSpec
 from curate.types import EmbedderSpec, Embeddings
@@ -41,66 +41,71 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, **{"default": None, **settings})
 
 
-_ALWAYS = (
-    _option("--store", metavar="DIR", help="Where vectors and results are kept (.curate)."),
-    _option("--config", metavar="FILE", help="Configuration (./curate.toml, or [tool.curate] in pyproject.toml)."),
-    _option("--json", "as_json", is_flag=True, default=False, help="Print one JSON document on stdout and nothing else there."),
-    click.option("-v", "--verbose", count=True, help="More lines; -vv for all."),
-    click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
-)
-_GROUPS: Mapping[str, tuple[Callable[[Any], Any], ...]] = {
-    "dataset": (
-        _option("--dataset", metavar="ID", help="NAME:ID such as folder:photos or labelbox:cm1..., or a bare ID."),
-        _option("--connector", metavar="NAME", help="Where a bare ID lives."),
+_FLAGS: Mapping[str, Callable[[Any], Any]] = {
+    "dataset": _option("--dataset", metavar="ID", help="NAME:ID such as folder:photos or labelbox:cm1..., or a bare ID."),
+    "connector": _option("--connector", metavar="NAME", help="Where a bare ID lives."),
+    "offline": _option("--offline", is_flag=True, help="Use no network."),
+    "allow_hosts": _option(
+        "--allow-host", "allow_hosts", multiple=True, metavar="H", help="A private host that may be fetched from."
     ),
-    "network": (
-        _option("--offline", is_flag=True, help="Use no network."),
-        _option("--allow-host", "allow_hosts", multiple=True, metavar="H", help="A private host that may be fetched from."),
-        _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
-        _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
-        _option("--text-field", metavar="COLUMN", help="The column with the text, for a CSV or JSON Lines file as dataset."),
+    "endpoint": _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
+    "media_root": _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
+    "text_field": _option(
+        "--text-field", metavar="COLUMN", help="The column with the text, for a CSV or JSON Lines file as dataset."
     ),
-    "model": (_option("--model", metavar="NAME", help="Model name, directory, hub id, module:Class or imported vectors."),),
-    "compute": (
-        _option("--layer", metavar="L", help="Which output of the model: projected, pooler."),
-        _option("--device", metavar="D", help="auto, cpu, cuda or mps."),
-        _option("--dtype", metavar="T", help="auto, fp32, bf16 or fp16."),
-        _option("--preprocess", metavar="P", help="exact or fast."),
-        _option("--batch-size", type=int, metavar="N", help="Rows a batch (0: chosen)."),
-        _option("--thumbs", metavar="T", help="Verification thumbnails: on, off or full."),
-        _option("--max-pixels", type=int, metavar="N", help="Larger images are refused before decoding (64,000,000)."),
-        _option("--tolerate-failed", metavar="P", help="Share of rows that may fail with exit 0, such as 1%."),
-        _option("--retry-failed", is_flag=True, default=False, help="Try rows again that failed before."),
+    "model": _option("--model", metavar="NAME", help="Model name, directory, hub id, module:Class or imported vectors."),
+    "layer": _option("--layer", metavar="L", help="Which output of the model: projected, pooler."),
+    "device": _option("--device", metavar="D", help="auto, cpu, cuda or mps."),
+    "dtype": _option("--dtype", metavar="T", help="auto, fp32, bf16 or fp16."),
+    "preprocess": _option("--preprocess", metavar="P", help="exact or fast."),
+    "max_pixels": _option(
+        "--max-pixels", type=int, metavar="N", help="Larger images are refused before decoding (64,000,000)."
     ),
-    "seed": (_option("--seed", type=int, metavar="N", help="Seed of everything drawn at random (0)."),),
-    "push": (
-        _option("--dry-run", is_flag=True, default=False, help="Push nothing."),
-        _option("--yes", is_flag=True, default=False, help="Answer yes to questions (creating fields)."),
+    "batch_size": _option("--batch-size", type=int, metavar="N", help="Rows a batch (0: chosen)."),
+    "thumbs": _option("--thumbs", metavar="T", help="Verification thumbnails: on, off or full."),
+    "codec": _option("--codec", metavar="C", help="How new vectors are held: f32 or f16."),
+    "tolerate_failed": _option("--tolerate-failed", metavar="P", help="Share of rows that may fail with exit 0, such as 1%."),
+    "retry_failed": _option("--retry-failed", is_flag=True, default=False, help="Try rows again that failed before."),
+    "seed": _option("--seed", type=int, metavar="N", help="Seed of everything drawn at random (0)."),
+    "dry_run": _option("--dry-run", is_flag=True, default=False, help="Push nothing."),
+    "yes": _option("--yes", is_flag=True, default=False, help="Answer yes to questions (creating fields)."),
+    "store": _option("--store", metavar="DIR", help="Where vectors and results are kept (.curate)."),
+    "config": _option("--config", metavar="FILE", help="Configuration (./curate.toml, or [tool.curate] in pyproject.toml)."),
+    "as_json": _option(
+        "--json", "as_json", is_flag=True, default=False, help="Print one JSON document on stdout and nothing else there."
     ),
+    "verbose": click.option("-v", "--verbose", count=True, help="More lines; -vv for all."),
+    "quiet": click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors."),
+}
+_ALWAYS = ("store", "config", "as_json", "verbose", "quiet")
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("dataset", "connector"),
+    "network": ("offline", "allow_hosts", "endpoint", "media_root", "text_field"),
+    "loading": ("layer", "device", "dtype", "preprocess", "max_pixels"),
+    "embedding": ("batch_size", "thumbs", "codec", "tolerate_failed", "retry_failed"),
+    "push": ("dry_run", "yes"),
 }
 
 
-def verb(*groups: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds the shared flags of `groups` (dataset, network, model, compute, seed, push) and passes a Session first."""
+def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds shared flags, named one by one or by group, and passes a Session first.
+
+    Groups: dataset, network, loading (of a model), embedding, push.  A verb takes only flags that it uses.
+    """
+    mine = [name for flag in flags for name in _GROUPS.get(flag, (flag,))] + [*_ALWAYS]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(**values: Any) -> Any:
-            shared = {name: values.pop(name) for name in list(values) if name in _SHARED}
+            shared = {name: values.pop(name) for name in mine}
             return function(Session(shared), **values)
 
         command: Any = run
-        for option in reversed([*(o for g in groups for o in _GROUPS[g]), *_ALWAYS]):
-            command = option(command)
+        for name in reversed(mine):
+            command = _FLAGS[name](command)
         return command  # type: ignore[no-any-return]
 
     return decorate
-
-
-_SHARED = frozenset(
-    "store config as_json verbose quiet dataset connector offline allow_hosts endpoint media_root text_field model layer "
-    "device dtype preprocess batch_size thumbs max_pixels tolerate_failed retry_failed seed dry_run yes".split()
-)
 
 
 class Session:
@@ -112,8 +117,22 @@ class Session:
         self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
+        self._refuse_unknown()
         self._connectors: dict[str, Connector] = {}
         self.projects: dict[str, Any] = {}
+
+    def _refuse_unknown(self) -> None:
+        """Raises UnknownName for a table or setting of the configuration that names a part nobody registered."""
+        from curate import registry
+
+        for table, kind, group in (("ops", "op", registry.OPS), ("connectors", "connector", registry.CONNECTORS)):
+            known = registry.names(group)
+            for name in getattr(self.config, table):
+                if name not in known:
+                    raise UnknownName(kind, name, known, f"(table [{table}.{name}])")
+        if (name := self.config["connector"]) and name not in registry.names(registry.CONNECTORS):
+            known = registry.names(registry.CONNECTORS)
+            raise UnknownName("connector", name, known, f"({self.config.origins['connector']})")
 
     # printing
 
@@ -143,20 +162,24 @@ class Session:
     def __getitem__(self, key: str) -> Any:
         """A setting: flag, environment, the dataset's own table, project file, user file, default."""
         origin = self.config.origins[key]
-        if not origin.startswith(("--", "environment")):
-            entry = self.config.datasets.get(self._entry, {})
-            if key in entry:
-                return entry[key]
+        if not origin.startswith(("--", "environment")) and key in self.entry:
+            return self.entry[key]
         return self.config[key]
 
     def is_set(self, key: str) -> bool:
         """Whether somebody chose the setting."""
-        return self.config.is_set(key) or key in self.config.datasets.get(self._entry, {})
+        return self.config.is_set(key) or key in self.entry
 
     @property
-    def _entry(self) -> str:
-        name = self.config["dataset"]
-        return name if name in self.config.datasets else ""
+    def _asked(self) -> str:
+        """What --dataset, the environment or the configuration names, else the only dataset of curate.toml, else ""."""
+        name = str(self.config["dataset"])
+        return next(iter(self.config.datasets)) if not name and len(self.config.datasets) == 1 else name
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """The dataset's own table in curate.toml; {} where it has none."""
+        return self.config.datasets.get(self._asked, {})
 
     @property
     def store_path(self) -> Path:
@@ -204,9 +227,7 @@ class Session:
     @cached_property
     def target(self) -> Target:
         """The dataset of --dataset, the environment or curate.toml's only one; prints what it resolved to."""
-        name = self.config["dataset"]
-        if not name and len(self.config.datasets) == 1:
-            name = next(iter(self.config.datasets))
+        name = self._asked
         if not name:
             known = f" curate.toml has: {', '.join(sorted(self.config.datasets))}." if self.config.datasets else ""
             raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
@@ -222,15 +243,18 @@ class Session:
         held = store.datasets()
         name = self.config["dataset"]
         if not name and not self.config.datasets and len(held) == 1:
-            kind, _, rest = held[0].partition(":")
-            return Target(kind, rest, held[0], how="the only one in the store")
+            return self._held(held[0], "the only one in the store")
         if not name and not self.config.datasets and held:
             raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
         for key in held:
             if name == key or (":" not in name and name and key.partition(":")[2] == name):
-                kind, _, rest = key.partition(":")
-                return Target(kind, rest, key, how="in the store")
+                return self._held(key, "in the store")
         return self.target
+
+    def _held(self, key: str, how: str) -> Target:
+        self.say(f"dataset {key} ({how})")
+        kind, _, rest = key.partition(":")
+        return Target(kind, rest, key, how=how)
 
     # store, model, vectors
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 LINE_EVERY_S = 30.0
+SAID_FROM_S = 2.0
+"""A stage that took less is not worth a line in a log."""
 
 
 class Terminal:
@@ -29,6 +31,7 @@ class Terminal:
         self._task: Any = None
         self._stage = ""
         self._since = self._last = 0.0
+        self._first = 0
 
     def say(self, line: str) -> None:
         """One line; hidden by -q."""
@@ -61,23 +64,26 @@ class Terminal:
                 self.console.print(renderable)
 
     def progress(self, stage: str, done: int, total: int | None) -> None:
-        """A bar with rate and remaining time on a terminal, else a plain line every 30 s and at the end."""
+        """A bar with rate and remaining time on a terminal, else a plain line every 30 s and at the end of a stage over 2 s."""
         if self.verbosity <= QUIET:
             return
         now = time.monotonic()
         if stage != self._stage:
             self.end_progress()
-            self._stage, self._since, self._last = stage, now, now
+            self._stage, self._since, self._last, self._first = stage, now, now, done
             if self.console.is_terminal:
                 self._start_bar(stage, total)
-        rate = done / max(now - self._since, 1e-9)
+        elapsed = now - self._since
+        rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s")
+            self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s" if rate else "")
         elif now - self._last >= LINE_EVERY_S:
             self._last = now
             left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
             self._line(f"{stage}: {done:,}{f' of {total:,}' if total else ''}, {rate:,.1f}/s{left}")
         if total is not None and done >= total:
+            if self._bar is None and elapsed >= SAID_FROM_S:
+                self._line(f"{stage}: {done:,} in {_clock(elapsed)}")
             self.end_progress()
 
     def end_progress(self) -> None:

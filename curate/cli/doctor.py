@@ -35,7 +35,7 @@ EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 @click.command()
-@verb("dataset", "network")
+@verb("network")
 def command(session: Session) -> int:
     """Show what is installed, which device and databases are reached, and the pip line for what is missing."""
     from rich.table import Table

@@ -10,7 +10,7 @@ FAILED = 3
 
 
 @click.command()
-@verb("dataset", "network", "model", "compute")
+@verb("dataset", "network", "model", "loading", "embedding")
 def command(session: Session) -> int:
     """Pull the rows and compute the vectors that are missing; judges and pushes nothing."""
     from curate.cli._interrupt import graceful
@@ -37,6 +37,7 @@ def command(session: Session) -> int:
             batch_size=session["batch_size"] or None,
             thumbs=session["thumbs"],
             max_pixels=session["max_pixels"],
+            codec=session["codec"],
         )
     spec = embedder.spec
     session.emit(

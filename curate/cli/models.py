@@ -34,7 +34,7 @@ def command(context: click.Context, session: Session) -> int | None:
 
 
 @command.command()
-@verb("network")
+@verb("offline")
 @click.argument("name")
 def fetch(session: Session, name: str) -> int:
     """Bring the files of a model to this machine, check them, and load it once."""

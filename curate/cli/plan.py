@@ -11,7 +11,7 @@ from curate.cli._session import Session, verb
 
 
 @click.command()
-@verb("dataset", "network", "model", "compute")
+@verb("dataset", "network", "model", "loading")
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
@@ -35,8 +35,15 @@ def command(
     only_estimate: bool,
 ) -> int:
     """Compare what was found with what the platform shows now; write plan.json; push nothing."""
+    if priority is not None and not batch_project:
+        raise click.UsageError("--priority is the priority of a batch; say --batch PROJECT too")
     if only_estimate:
+        if to or no_vectors or batch_project or queue_project:
+            raise click.UsageError("--estimate makes no plan; leave --to, --no-vectors and projects out")
         return _estimate(session)
+    for name in ("layer", "device", "dtype", "preprocess", "max_pixels"):
+        if session.flags[name] is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for --estimate; a plan computes no vectors")
     from rich.table import Table
 
     from curate import registry

@@ -10,7 +10,7 @@ from curate.cli._session import Session, verb
 
 
 @click.command()
-@verb("dataset", "network", "model", "compute")
+@verb("dataset", "model", "offline", "device", "max_pixels")
 @click.option("--text", default=None, metavar="TEXT", help="Rows that look like this text, such as 'a red bus'.")
 @click.option(
     "--image", default=None, metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Rows like this image."

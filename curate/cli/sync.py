@@ -20,7 +20,7 @@ SHOWN_FAILURES = 10
 
 
 @click.command()
-@verb("dataset", "network", "model", "compute", "seed", "push")
+@verb("dataset", "network", "model", "loading", "embedding", "seed", "push")
 @click.option("--sample", default="", metavar="N|P%", help="Choose this many rows worth labeling, or a named sample.")
 @click.option("--taxonomy", default="", metavar="FILE", help="Tag the rows along this hierarchy.")
 @click.option(
@@ -56,13 +56,18 @@ def command(
     """
     if priority is not None and not batch_project:
         raise click.UsageError("--priority is the priority of a batch; say --batch PROJECT too")
+    names = [name.strip() for name in ops.split(",") if name.strip()]
+    if ops and not names:
+        raise click.UsageError(f"--ops {ops!r} names no op; list them with: curate list ops")
+    if every and (session.flags["dataset"] or session.flags["connector"] or report_to):
+        raise click.UsageError("--all takes every dataset of curate.toml: leave --dataset, --connector and --report out")
     projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
     sessions = _each(session) if every else [session]
     documents, codes = [], []
     for one in sessions:
         one.projects = {key: value for key, value in projects.items() if value}
         options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
-        document, code = _run(one, [name.strip() for name in ops.split(",") if name.strip()], options, report_to)
+        document, code = _run(one, names, options, report_to)
         documents.append(document)
         codes.append(code)
     session.emit({"datasets": documents} if every else documents[0])
@@ -129,7 +134,8 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
         dry_run=bool(session.flags["dry_run"]),
         seed=session["seed"],
         retry_failed=bool(session.flags["retry_failed"]),
-        embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]},
+        embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]}
+        | {"codec": session["codec"]},
     )
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
         connector = session.connector(target.connector)

@@ -66,8 +66,7 @@ def command(
 def _taxonomy(session: Session, path: str) -> Any:
     from curate.taxonomy import read_taxonomy
 
-    entry = session.config.datasets.get(session.config["dataset"], {})
-    path = path or str(entry.get("taxonomy") or "")
+    path = path or str(session.entry.get("taxonomy") or "")
     if not path:
         raise ConfigError('which tags? Say --taxonomy FILE, or taxonomy = "tags.yaml" in [ops.tag] of curate.toml')
     return read_taxonomy(path)

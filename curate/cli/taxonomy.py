@@ -18,7 +18,7 @@ command = click.Group("taxonomy", help="Look at a taxonomy file before tagging w
 
 
 @command.command("check")
-@verb("network", "model", "compute")
+@verb("offline", "model", "loading")
 @click.argument("file", type=click.Path(path_type=Path))
 def check(session: Session, file: Path) -> int:
     """Print depth, leaves, and the tags of FILE whose texts the model cannot tell apart.

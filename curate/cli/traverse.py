@@ -12,7 +12,7 @@ from curate.errors import ConfigError, EmbedderError
 
 
 @click.command()
-@verb("dataset", "network", "model", "compute")
+@verb("dataset", "offline", "model", "loading")
 @click.argument("image")
 @click.option("--taxonomy", default="", metavar="FILE", help="Meet the tags of a taxonomy.")
 @click.option("--texts", default="", metavar="FILE", help="Meet these texts, one a line.")

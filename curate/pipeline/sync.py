@@ -128,13 +128,14 @@ def embed_missing(
     embedder: Embedder,
     *,
     retry_failed: bool = False,
+    codec: str = "f32",
     reporter: Reporter | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Embedded:
     """Computes the vectors that the store has not, batch by batch; every batch is committed before the next.
 
-    options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
+    codec: how the new vectors are held.  options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
     `--dtype auto` is decided first, on the user's own rows (see `settle`).
     Segments that do not match their checksum are named, dropped and computed again.
     Raises KeyboardInterrupt after the batch in flight when `stop` says so.
@@ -149,12 +150,14 @@ def embed_missing(
         reporter.say(f"corrupt, dropped and computed again: {line}")
     todo = store.missing(dataset, spec, retry_failed=retry_failed)
     done = 0
+    if todo:
+        reporter.progress("embed", 0, len(todo))
     if isinstance(embedder, HeldVectors):
         batches = embedder.batches(todo, stop=stop)
     else:
         batches = embed_shard(todo, embedder, connector.read, stop=stop, **options)
     for batch in batches:
-        store.append(dataset, spec, batch)
+        store.append(dataset, spec, batch, codec=codec)
         done += len(batch.ids) + len(batch.failures)
         reporter.progress("embed", done, len(todo))
     if stop():

@@ -1,0 +1,67 @@
+"""Flags and settings are used or refused, never taken and ignored."""
+
+import pytest
+
+from curate.store import Store
+
+BASE = ("--dataset", "folder:photos", "--model", "pixels")
+
+
+def test_sync_holds_new_vectors_in_the_codec_that_was_asked_for(photos, curate, tmp_path):
+    for where, args in (("flag", ("--codec", "f16")), ("setting", ())):
+        (tmp_path / "curate.toml").write_text('codec = "f16"\n' if where == "setting" else "")
+        assert curate("sync", *BASE, *args, "--store", where, "--json")[0] == 0
+        with Store.open(tmp_path / where) as store:
+            assert [held.codec for held in store.specs()] == ["f16"]
+    code, _, said = curate("embed", *BASE, "--codec", "int8")
+    assert code == 2 and "f16" in said
+
+
+def test_the_only_dataset_of_the_configuration_brings_its_own_settings(photos, curate, tmp_path):
+    table = "[datasets.mine]\naddress = 'folder:photos'\nmodel = 'pixels'\nops = ['clusters']\ntolerate_failed = '50%'\n"
+    (tmp_path / "curate.toml").write_text(table)
+    (photos / "broken.jpg").write_bytes(b"this is text")
+    code, document, _ = curate("sync", "--json")
+    assert code == 0 and document["model"]["name"] == "pixels" and document["rows"]["failed"] == 1
+    assert document["duplicates"] is None and document["clusters"] is not None
+    assert curate("clusters", "--json")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("[ops.duplicate]\nkeep = ['size']", "duplicates"),
+        ("[connectors.foldr]\nlabels = 'folder'", "folder"),
+        ("connector = 'foldr'", "folder"),
+    ],
+)
+def test_a_table_for_a_part_that_nobody_registered_is_refused(photos, curate, tmp_path, table, says):
+    (tmp_path / "curate.toml").write_text(table)
+    code, _, said = curate("sync", *BASE)
+    assert code == 2 and f"did you mean '{says}'" in said
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("search", "--image", "photos/00.png", "--thumbs", "off"),
+        ("search", "--image", "photos/00.png", "--retry-failed"),
+        ("taxonomy", "check", "tags.yaml", "--batch-size", "3"),
+        ("traverse", "photos/00.png", "--tolerate-failed", "1%"),
+        ("doctor", "--dataset", "folder:photos"),
+        ("plan", *BASE, "--device", "cpu"),
+        ("plan", *BASE, "--priority", "2"),
+        ("plan", *BASE, "--estimate", "--to", "plan.json"),
+        ("sync", *BASE, "--ops", ","),
+        ("sync", *BASE, "--all"),
+        ("sync", "--connector", "folder", "--all"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(photos, curate, args):
+    code, document, said = curate(*args)
+    assert (code, document) == (2, None) and "Usage" in said
+
+
+def test_a_dataset_taken_from_the_store_is_named(photos, curate):
+    curate("sync", *BASE, "--json")
+    assert f"dataset folder:{photos} (the only one in the store)" in curate("clusters")[2].replace("\n", "")
