@@ -63,6 +63,7 @@ CHECK_KEYS = (
     "label",
 )
 
+_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _SECRET_KEY = re.compile(r"(api_?key|token|secret|passw(or)?d|credential)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(ey[A-Za-z0-9_-]{20,}\.|hf_[A-Za-z0-9]{20,}|[a-z+]+://[^/\s:@]+:[^/\s@]+@)")
 
@@ -116,7 +117,8 @@ def load_config(
             settings[key], origins[key] = _from_text(key, raw), f"environment CURATE_{key.upper()}"
     for key, value in (flags or {}).items():
         if value is not None and key in DEFAULTS:
-            settings[key], origins[key] = _checked(key, value, "flag"), f"--{key.replace('_', '-')}"
+            flag = f"--{key.replace('_', '-')}"
+            settings[key], origins[key] = _checked(key, value, flag), flag
     return Config(settings, origins, path=project, **tables)
 
 
@@ -161,13 +163,26 @@ def _table(file: Path, name: str, value: object) -> Mapping[str, Any]:
     for entry, options in value.items():
         if not isinstance(options, dict):
             raise ConfigError(f"{file}: [{name}.{entry}] must be a table of options")
-        if name == "datasets":
-            for key in options:
-                if key not in DATASET_KEYS:
-                    raise UnknownName("key", key, DATASET_KEYS, f"({file}, [datasets.{entry}])")
-            if not isinstance(options.get("address"), str):
-                raise ConfigError(f'{file}: [datasets.{entry}] needs an address, such as address = "folder:photos"')
+    if name == "datasets":
+        return {entry: _dataset(f"{file}, [datasets.{entry}]", options) for entry, options in value.items()}
     return value
+
+
+def _dataset(where: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of one dataset; its settings are checked as the settings of the file are."""
+    checked: dict[str, Any] = {}
+    for key, value in options.items():
+        if key not in DATASET_KEYS:
+            raise UnknownName("key", key, DATASET_KEYS, f"({where})")
+        if key in DEFAULTS:
+            checked[key] = _checked(key, value, where)
+        elif isinstance(value, str) or (key == "sample" and isinstance(value, int) and not isinstance(value, bool)):
+            checked[key] = str(value)
+        else:
+            raise ConfigError(f"{where}: {key} = {value!r} must be a text")
+    if not checked.get("address"):
+        raise ConfigError(f'{where}: an address is needed, such as address = "folder:photos"')
+    return checked
 
 
 def _refuse_secrets(file: Path, value: object, where: tuple[str, ...]) -> None:
@@ -208,18 +223,20 @@ def _checked(key: str, value: Any, where: str) -> Any:
         return fraction(value, f"{where}: {key}")
     default = DEFAULTS[key]
     if isinstance(default, tuple):
-        if isinstance(value, str) or not all(isinstance(part, str) for part in value):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
             raise ConfigError(f"{where}: {key} must be a list of strings")
         return tuple(value)
     wanted = (int, float) if isinstance(default, float) else type(default)
     if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
-        raise ConfigError(f"{where}: {key} = {value!r} must be a {type(default).__name__}")
+        raise ConfigError(f"{where}: {key} = {value!r} must be {_KINDS[type(default)]}")
     if key in CHOICES and value not in CHOICES[key]:
         raise UnknownName(key, str(value), CHOICES[key], f"({where})")
     if key == "precision" and not 0 < value < 1:
         raise ConfigError(f"{where}: precision = {value} must lie between 0 and 1 (0.99 = at most 1 in 100 pairs wrong)")
     if isinstance(value, int) and not isinstance(value, bool) and value < 0:
         raise ConfigError(f"{where}: {key} = {value} must not be negative")
+    if key == "max_pixels" and not value:
+        raise ConfigError(f"{where}: max_pixels = 0 would refuse every image; say 1 or more (64,000,000 when left out)")
     return value
 
 

@@ -37,10 +37,10 @@ class UnknownName(ConfigError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+        self.kind, self.name, self.known = kind, name, sorted(set(known))
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
         text = f"unknown {kind} {name!r}"
-        text += f"; did you mean {near[0]!r}?" if near else ""
+        text += f"; did you mean {near[0]!r}?" if near else "."
         text += f" Known: {', '.join(self.known) or 'none'}." if len(self.known) <= 20 else ""
         super().__init__(f"{text} {hint}".strip())
 

@@ -45,6 +45,7 @@ VERBS: dict[str, str] = {
 }
 """Verb -> one line of help.  Verb `export-vectors` is the object `command` of `curate/cli/export_vectors.py`."""
 
+UNUSABLE = 2
 BUG = 70
 INTERRUPTED = 130
 
@@ -115,10 +116,19 @@ def main(args: Sequence[str] | None = None) -> int:
         return err.exit_code
     except BrokenPipeError:
         return 0
+    except OSError as err:
+        if err.filename is None:  # not a file: a bug, such as an error of the network that nobody translated
+            return _bug(err)
+        click.echo(f"error: {err.filename2 or err.filename}: {err.strerror}", err=True)
+        return UNUSABLE
     except Exception as err:  # noqa: BLE001 - the last resort: one line for the user, the traceback to a file
-        click.echo(f"error: this is a bug in curate: {type(err).__name__}: {err}. Traceback: {_log_traceback()}", err=True)
-        return BUG
+        return _bug(err)
     return result if isinstance(result, int) else 0
+
+
+def _bug(err: Exception) -> int:
+    click.echo(f"error: this is a bug in curate: {type(err).__name__}: {err}. Traceback: {_log_traceback()}", err=True)
+    return BUG
 
 
 def _log_traceback() -> Path:

@@ -179,6 +179,17 @@ def test_mistakes_name_the_thing_and_the_next_step(photos, curate, args, code, s
     assert says in said and "Traceback" not in said
 
 
+def test_a_result_file_that_cannot_be_written_is_no_bug(photos, curate, tmp_path):
+    curate("sync", *BASE, "--json")
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    below = photos / "00.png" / "below.file"
+    for args in (("report", "--to", taken), ("report", "--markdown", below), ("plan", *BASE, "--to", below)):
+        code, document, said = curate(*args)
+        assert (code, document) == (2, None), said
+        assert "bug" not in said and str(args[-1]) in said.replace("\n", "")
+
+
 def test_an_empty_folder_is_an_error_with_exit_2(photos, curate, tmp_path):
     (tmp_path / "nothing").mkdir()
     code, _, said = curate("sync", "--dataset", "folder:nothing", "--model", "pixels")
