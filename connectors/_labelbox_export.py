@@ -7,6 +7,7 @@ its own (a character cut at a boundary is lost) and checks completeness with an 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from connectors._labelbox_platform import Platform
 from curate.errors import ConfigError, ConnectorError, NotFound, Transient
 
 PIECE = 1 << 18
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_IDS = 2000
 """Ids in one export filter."""
 WAIT_S = 7200
@@ -41,7 +43,7 @@ class Address:
         """From "ID", "slice/ID" or "project/ID".  Raises ConfigError for anything else."""
         kind, slash, rest = text.strip().rpartition("/")
         found = cls(kind if slash else "dataset", rest)
-        if found.kind not in ("dataset", "slice", "project") or not rest.isalnum() or not rest.isascii() or len(rest) > 64:
+        if found.kind not in ("dataset", "slice", "project") or not _ID.fullmatch(rest):
             raise ConfigError(f"labelbox:{redacted(text)}: say labelbox:ID, labelbox:slice/ID or labelbox:project/ID")
         return found
 

@@ -164,10 +164,11 @@ class MetadataFields:
         """Creates the fields that are missing, all before the threads start: the SDK's schema cache is not safe to share."""
         if not self._checked:
             self.read()
-        for name in sorted(set(names)):
-            if name in self._schemas or name in self._refused or field_kind(name) is None:
-                continue
-            self._consent([name])
+        known = {*self._schemas, *self._refused}
+        missing = [name for name in sorted(set(names)) if name not in known and field_kind(name)]
+        if missing:
+            self._consent(missing)
+        for name in missing:
             try:
                 self._schemas[name] = self._create(name)
             except Refused as err:

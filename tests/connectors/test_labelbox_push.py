@@ -124,6 +124,9 @@ def test_fields_are_created_only_after_a_yes(box, connect, rows):
     with pytest.raises(ConfigError):
         no.push_fields("d", changes(rows))
     assert box.state.field_id("curate.duplicate") is None and len(asked) == 2
+    with pytest.raises(ConfigError):
+        connect(yes=False, ask=answer(False)).push_fields("d", [*changes(rows), *changes(rows, "sample", "s")])
+    assert "curate.duplicate, curate.sample" in asked.pop()
     yes = connect(yes=False, ask=answer(True))
     yes.prepare("d", spec=None, fields=["duplicate", "sample"], create=True)
     yes.push_fields("d", [*changes(rows), *changes(rows, "sample", "s")])
