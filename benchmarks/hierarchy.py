@@ -7,7 +7,7 @@ Worlds: a taxonomy of 6 x 5 x 6 tags in 128 dimensions; images with noise of dif
 unknown kind of a middle tag, 8 % an unknown kind of a top tag, 6 % nothing of the taxonomy.  EuCLIP-like: norms grow with
 depth, score -d^2.  CLIP-like: unit vectors with a modality gap, score cos.  ResNet-like: prototypes from 8 rows a leaf.
 "poor names": the texts of internal tags are noisier.  Temperature and threshold are fitted on 1,500 rows, 4,000 are judged.
-The noise of each world is set so that hF is about 0.9; in easier worlds all methods come closer together.
+The noise of each world is set so that hF is about 0.89; in easier worlds all methods come closer together.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from curate.ops.tag_metrics import depth_at, lineage, scores_of
 from curate.taxonomy import Facet, Record, build, parse_taxonomy, read_taxonomy
 
 DIM = 128
-NOISE = {"EuCLIP-like": 0.14, "CLIP-like": 0.09, "ResNet-like": 0.12}
+NOISE = {"EuCLIP-like": 0.14, "CLIP-like": 0.105, "ResNet-like": 0.12}
 CUTS = TAUS[::3]
 
 
@@ -178,8 +178,8 @@ def judged(w: World, cut: int) -> dict[str, float]:
 
 
 CIFAR = """
-animal: {mammal: {pet: [cat, dog], hoofed: [deer, horse]}, bird: , frog: }
-vehicle: {road vehicle: [automobile, truck], airplane: , ship: }
+animal: {pet: [cat, dog], hoofed animal: [deer, horse], small animal: [bird, frog]}
+vehicle: {road vehicle: [automobile, truck], craft: [airplane, ship]}
 """
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -240,11 +240,11 @@ def speed() -> dict[str, float]:
     label = [facet.keys[leaves[t]] if k < 2000 else None for k, t in enumerate(truth)]
     context = Context(rng, embed_text=lambda texts: np.stack([known[t] for t in texts]), field=lambda _: label)
     rows = Embeddings([f"i{k:06d}" for k in range(len(x))], x, EmbedderSpec("m", "", "projected", 512, "cosine"))
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     found = Tag(taxonomy, risk=0.1, labels_field="label")(rows, context)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "GB": peak, "tagged": found.summary["tagged"]}
+    return {"seconds": seconds, "cpu": busy, "GB": peak, "tagged": found.summary["tagged"]}
 
 
 def planted_order(seeds: int) -> float:
@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with sampling/ and hierarchy/")
     parser.add_argument("--quick", action="store_true", help="3 seeds, no real features, no speed, no maps")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--only", default="", help="worlds and checks whose name contains this: CLIP-like, CIFAR, speed, maps")
     parser.add_argument("--speed-only", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.speed_only:
@@ -294,27 +295,30 @@ def main() -> None:
         rows.append(good)
         print(f"{'ok  ' if good else 'FAIL'} {what:62} {value:>24}   at least: {least}", flush=True)
 
-    count = dag_violations(10 * seeds, data)
-    row(f"ancestor violations, {10 * seeds} random graphs{' and WordNet' if data else ''}", str(count), "0", count == 0)
+    def wanted(name: str) -> bool:
+        return asked.only.lower() in name.lower()
+
+    if wanted("violations"):
+        count = dag_violations(10 * seeds, data)
+        row(f"ancestor violations, {10 * seeds} random graphs{' and WordNet' if data else ''}", str(count), "0", count == 0)
     for kind, poor in [(k, p) for k in ("EuCLIP-like", "CLIP-like") for p in (False, True)] + [("ResNet-like", False)]:
-        found = [compare(kind, seed, poor=poor, cut=1500, count=5500) for seed in range(seeds)]
-        report(
-            kind + (", poor names" if poor else ""),
-            found,
-            row,
-            least=0.03 if poor else 0.005 if kind != "ResNet-like" else -0.005,
-        )
-    if data is not None:
+        if wanted(kind):
+            found = [compare(kind, seed, poor=poor, cut=1500, count=5500) for seed in range(seeds)]
+            least = 0.03 if poor else 0.005 if kind != "ResNet-like" else -0.005
+            report(kind + (", poor names" if poor else ""), found, row, least=least)
+    if data is not None and wanted("CIFAR-10"):
         found = [judged(real_features(data, seed), 1000) for seed in range(seeds)]
         report("CIFAR-10, ResNet-20, prototypes", found, row, least=-0.005)
-    order = planted_order(seeds)
-    row("traversal on planted trees: leaf, parent, root in order", f"{order:.3f}", "0.95", order >= 0.95)
-    if not asked.quick:
-        fast = json.loads(
-            subprocess.run([sys.executable, __file__, "--speed-only"], capture_output=True, text=True, check=True).stdout
-        )
-        value = f"{fast['seconds']:.1f} s, {fast['GB']:.2f} GB"
-        row("1,000 leaves x 100,000 images x 512-d", value, "<= 60 s, <= 2 GB", fast["seconds"] <= 60 and fast["GB"] <= 2)
+    if wanted("traversal"):
+        order = planted_order(seeds)
+        row("traversal on planted trees: leaf, parent, root in order", f"{order:.3f}", "0.95", order >= 0.95)
+    if not asked.quick and wanted("speed"):
+        command = [sys.executable, __file__, "--speed-only"]
+        fast = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        # CPU seconds of all threads: what it takes on a machine that does nothing else, however busy this one is.
+        value = f"{fast['cpu']:.1f} s CPU ({fast['seconds']:.1f} s), {fast['GB']:.2f} GB"
+        row("1,000 leaves x 100,000 images x 512-d", value, "<= 60 s, <= 2 GB", fast["cpu"] <= 60 and fast["GB"] <= 2)
+    if not asked.quick and wanted("maps"):
         for name, trust in digits_maps().items():
             row(f"digits, trustworthiness of {name}", f"{trust:.4f}", "0.95", trust >= 0.95)
     print(f"{sum(rows)} of {len(rows)} reached, {time.perf_counter() - start:.0f} s")
