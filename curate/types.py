@@ -200,6 +200,10 @@ class Applied:
     def __add__(self, other: Applied) -> Applied:
         return Applied(self.accepted + other.accepted, (*self.rejected, *other.rejected))
 
+    def rejections(self) -> list[dict[str, str]]:
+        """The refused writes as JSON values."""
+        return [{"id": r.item_id, "field": r.field, "reason": r.reason} for r in self.rejected]
+
 
 FIELDS: Mapping[str, str] = {
     "duplicate": "string",

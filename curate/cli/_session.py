@@ -33,6 +33,7 @@ from curate.store import Store, StoredSpec
 from curate.types import EmbedderSpec, Embeddings
 
 SCHEMA_VERSION = 1
+SHOWN_LINES = 10
 EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
 """Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
 
@@ -143,6 +144,13 @@ class Session:
     def warn(self, line: str) -> None:
         """A line that -q shows too."""
         self.terminal.warn(line)
+
+    def warn_each(self, lines: Sequence[str], *, rest: str) -> None:
+        """The first lines as warnings, and how many more there are; rest: where they can be read."""
+        for line in lines[:SHOWN_LINES]:
+            self.warn(line)
+        if len(lines) > SHOWN_LINES:
+            self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
         """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
@@ -279,17 +287,20 @@ class Session:
             max_pixels=self["max_pixels"],
         )
 
-    def model_of(self, connector: Connector, target: Target) -> Embedder:
-        """The model of --model, or the vectors that the platform itself holds ("platform:NAME").
+    def model_of(self, store: Store, connector: Connector, target: Target) -> Embedder:
+        """The model of --model: imported vectors of that name, those the platform itself holds ("platform:NAME"), a model.
 
         Without --model, names of the latter are shown first: they cost no download and no compute.
         """
-        from curate.pipeline.platform import HELD, HeldVectors
+        from curate.pipeline.platform import HELD, HeldVectors, imported_vectors
         from curate.protocols import HoldsVectors
 
         name = str(self["model"])
         if name.startswith(HELD):
             return HeldVectors.of(connector, target.dataset_id, name)
+        imported = [held.spec for held in store.specs(target.key) if held.imported and held.spec.name == name]
+        if imported:
+            return imported_vectors(target.dataset_id, imported[-1])
         if not self.is_set("model") and isinstance(connector, HoldsVectors):
             for held in connector.models(target.dataset_id):
                 self.say(

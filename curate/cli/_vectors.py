@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curate.cli._session import Session
-from curate.errors import ConfigError, EmbedderError
+from curate.errors import ConfigError, EmbedderError, MediaError
 from curate.types import EmbedderSpec, Embeddings, Vectors
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ def model_of(session: Session, spec: EmbedderSpec) -> Embedder:
     return embedder
 
 
+def vector_of_file(model: Embedder, path: Path) -> Vectors:
+    """The vector (d,) of an image file.  Raises ConfigError naming a file that is no image."""
+    try:
+        return np.asarray(model.embed([model.prepare(path.read_bytes())])[0], np.float32)
+    except MediaError as err:
+        raise ConfigError(f"{path}: {err}") from err
+
+
 def vectors_like(session: Session, embeddings: Embeddings, like: Sequence[str], texts: Sequence[str]) -> Vectors | None:
     """One vector for each row id or file of `like`, and each text; None when nothing is given.
 
@@ -60,7 +68,7 @@ def vectors_like(session: Session, embeddings: Embeddings, like: Sequence[str], 
         if not Path(name).is_file():
             raise ConfigError(f"--like {name!r} is neither a row with a vector nor a file")
         model = model or model_of(session, embeddings.spec)
-        found.append(np.asarray(model.embed([model.prepare(Path(name).read_bytes())]), np.float32))
+        found.append(vector_of_file(model, Path(name))[None])
     if texts:
         model = model or model_of(session, embeddings.spec)
         embed_text = getattr(model, "embed_text", None)

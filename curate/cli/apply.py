@@ -39,9 +39,14 @@ def command(session: Session, plan_file: Path) -> int:
         pushed = {"accepted": applied.accepted, "rejected": len(applied.rejected)}
         store.finish_run(run.id, "done", pushed)
     session.emit(
-        {"run_id": run.id, "plan": {"changes": len(todo), "vectors": len(plan.vectors)}, "pushed": pushed},
+        {
+            "run_id": run.id,
+            "plan": {"changes": len(todo), "vectors": len(plan.vectors)},
+            "pushed": pushed,
+            "rejections": applied.rejections(),
+        },
         f"{applied.accepted:,} accepted, {len(applied.rejected):,} rejected; take it back with: curate undo {run.id}",
     )
-    for refused in applied.rejected[:10]:
-        session.warn(f"rejected: {refused.item_id} {refused.field}: {refused.reason}")
+    refused = [f"rejected: {r.item_id} {r.field}: {r.reason}" for r in applied.rejected]
+    session.warn_each(refused, rest="--json lists them all")
     return REJECTED if applied.rejected else 0

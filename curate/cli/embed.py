@@ -21,8 +21,8 @@ def command(session: Session) -> int:
     target = session.target
     connector = session.connector(target.connector)
     connector.check(target.dataset_id)
-    embedder = session.model_of(connector, target)
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
+        embedder = session.model_of(store, connector, target)
         pulled = pull(store, connector, target.key, target.dataset_id, reporter=session.terminal)
         if not pulled.of(embedder.spec.media):
             raise ConfigError(f"{target.address} has no {embedder.spec.media} rows for {embedder.spec.name}")
@@ -56,6 +56,6 @@ def command(session: Session) -> int:
         f"({spec.name}, {spec.dim}-d)",
     )
     if not session.as_json:
-        for failure in done.failures[:10]:
-            session.warn(f"failed: {failure.id}: {failure.reason} {failure.detail}".rstrip())
+        failed = [f"failed: {f.id}: {f.reason} {f.detail}".rstrip() for f in done.failures]
+        session.warn_each(failed, rest="--json lists them all")
     return FAILED if len(done.failures) > float(session["tolerate_failed"]) * max(done.seen, 1) else 0

@@ -21,6 +21,7 @@ def command(session: Session, text: str | None, image: str | None, count: int) -
     from rich.table import Table
 
     from curate.embedders import load_as, query_vector
+    from curate.errors import ConfigError, MediaError
     from curate.pipeline.search import search
 
     if (text is None) == (image is None):
@@ -36,7 +37,10 @@ def command(session: Session, text: str | None, image: str | None, count: int) -
             max_pixels=session["max_pixels"],
             notify=session.say,
         )
-        query = query_vector(embedder, text=text, image=None if image is None else Path(image).read_bytes())
+        try:
+            query = query_vector(embedder, text=text, image=None if image is None else Path(image).read_bytes())
+        except MediaError as err:
+            raise ConfigError(f"--image {image}: {err}") from err
         hits = search(store, target.key, spec, query, count, notify=session.say)
     table = Table(title=f"nearest to {text if text is not None else image}", title_justify="left")
     table.add_column("row", overflow="fold")

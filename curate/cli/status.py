@@ -10,23 +10,25 @@ from curate.cli._session import Session, verb
 @click.command()
 @verb()
 def command(session: Session) -> int:
-    """What the store holds for every dataset: rows, vectors by model, failures, the last runs."""
+    """What the store holds for every dataset: rows, vectors by model, failures, rows left to embed, the last runs."""
     from rich.table import Table
 
     with session.open_store() as store:
         datasets, sets = [], Table(title=f"store {store.path}", title_justify="left")
-        for column in ("dataset", "rows", "model", "vectors", "failed", "codec", "size"):
-            sets.add_column(column, justify="right" if column in ("rows", "vectors", "failed", "size") else "left")
+        for column in ("dataset", "rows", "model", "vectors", "failed", "left", "codec", "size"):
+            sets.add_column(column, justify="right" if column in ("rows", "vectors", "failed", "left", "size") else "left")
         for dataset in store.datasets():
             rows, models = store.count(dataset), []
             for held in store.specs(dataset):
                 failed = len(store.failures(dataset, held.spec.fingerprint))
+                left = len(store.missing(dataset, held.spec))
                 models.append(
                     {
                         "name": held.spec.name,
                         "fingerprint": held.spec.fingerprint,
                         "vectors": held.rows,
                         "failed": failed,
+                        "left": left,
                         "codec": held.codec,
                         "size_bytes": held.size_bytes,
                     }
@@ -37,11 +39,12 @@ def command(session: Session) -> int:
                     held.spec.name,
                     f"{held.rows:,}",
                     f"{failed:,}",
+                    f"{left:,}",
                     held.codec,
                     f"{held.size_bytes / 1e6:,.1f} MB",
                 )
             if not models:
-                sets.add_row(dataset, f"{rows:,}", "-", "0", "0", "-", "-")
+                sets.add_row(dataset, f"{rows:,}", "-", "0", "0", "-", "-", "-")
             results = sorted(store.findings(dataset))
             datasets.append({"dataset": dataset, "rows": rows, "models": models, "results": results})
         runs = [

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from curate.pipeline.sync import Synced
 
 FAILED = 3
-SHOWN_FAILURES = 10
 
 
 @click.command()
@@ -139,7 +138,7 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
     )
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
         connector = session.connector(target.connector)
-        result = sync(store, connector, session.model_of(connector, target), job, reporter=session.terminal, stop=stop)
+        result = sync(store, connector, session.model_of(store, connector, target), job, reporter=session.terminal, stop=stop)
         document = result.as_dict()
         (result.run.path / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
         if report_to:
@@ -180,12 +179,10 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     )
     table.add_row("time", f"{sum(document['seconds'].values()):.1f} s")
     session.terminal.show(table)
-    failures = document["failures"]
-    for failure in failures[:SHOWN_FAILURES]:
-        session.warn(f"failed: {failure['id']}: {failure['reason']} {failure['detail']}".rstrip())
-    if len(failures) > SHOWN_FAILURES:
-        more = len(failures) - SHOWN_FAILURES
-        session.warn(f"... and {more:,} more failed rows; all of them are in {result.run.path / 'report.json'}")
+    whole = f"all of them are in {result.run.path / 'report.json'}"
+    failures = [f"failed: {f['id']}: {f['reason']} {f['detail']}".rstrip() for f in document["failures"]]
+    session.warn_each(failures, rest=whole)
+    session.warn_each([f"rejected: {r['id']} {r['field']}: {r['reason']}" for r in document["rejections"]], rest=whole)
     if failures:
         session.warn("Try them again with --retry-failed; accept a share of them with --tolerate-failed 1%.")
     if document.get("report"):

@@ -66,9 +66,11 @@ def _with_texts(model: Any) -> Any:
 
 
 def _embed(model: Any, image: str) -> Any:
+    from curate.cli._vectors import vector_of_file
+
     if not Path(image).is_file():
         raise ConfigError(f"{image}: neither a file nor the id of a stored row")
-    return model.embed([model.prepare(Path(image).read_bytes())])[0]
+    return vector_of_file(model, Path(image))
 
 
 def _vocabulary(model: Any, taxonomy: str, texts: str) -> tuple[list[str], Any]:

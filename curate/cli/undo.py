@@ -41,8 +41,8 @@ def command(session: Session, run_id: str, remove_created: bool) -> int:
         f"{done.restored:,} values restored, {len(conflicts):,} kept because somebody changed them since",
     )
     if not session.as_json:
-        for conflict in conflicts[:10]:
-            session.warn(f"kept: {conflict['id']} {conflict['field']}: {conflict['now']!r} (we had set {conflict['ours']!r})")
+        kept = [f"kept: {c['id']} {c['field']}: {c['now']!r} (we had set {c['ours']!r})" for c in conflicts]
+        session.warn_each(kept, rest="--json lists them all")
     return 0
 
 

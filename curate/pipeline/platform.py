@@ -29,6 +29,8 @@ class HeldVectors:
     source: HoldsVectors
     dataset_id: str
     spec: EmbedderSpec
+    reason: str = "no_platform_vector"
+    """Reason code of a row without a vector."""
 
     @classmethod
     def of(cls, connector: Connector, dataset_id: str, name: str) -> HeldVectors:
@@ -68,7 +70,7 @@ class HeldVectors:
                         return
         if ids:
             yield self._batch([left.pop(i) for i in ids], rows)
-        gone = [Failure(i.id, i.version, "no_platform_vector", self.spec.name, retry=True) for i in left.values()]
+        gone = [Failure(i.id, i.version, self.reason, self.spec.name, retry=True) for i in left.values()]
         if gone:
             yield Batch((), (), np.empty((0, self.spec.dim), np.float32), (), (), gone)
 
@@ -80,6 +82,27 @@ class HeldVectors:
     def _batch(items: Sequence[Item], rows: Sequence[Vectors]) -> Batch:
         nothing = (None,) * len(items)
         return Batch([i.id for i in items], [i.version for i in items], np.stack(rows), (Facts(),) * len(items), nothing)
+
+
+class _Nothing:
+    """A platform that holds no vectors."""
+
+    def models(self, dataset_id: str) -> list[str]:
+        """None."""
+        return []
+
+    def model_spec(self, name: str) -> EmbedderSpec:
+        """Refuses every name."""
+        raise ConfigError(f"no vectors are called {name!r}")
+
+    def model_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Collection[str]) -> Iterator[tuple[str, Vectors]]:
+        """None."""
+        return iter(())
+
+
+def imported_vectors(dataset_id: str, spec: EmbedderSpec) -> HeldVectors:
+    """The model behind vectors that were imported: the store has what there is, a row without one is a failure."""
+    return HeldVectors(_Nothing(), dataset_id, spec, reason="not_imported")
 
 
 def pushable(connector: Connector, spec: EmbedderSpec, *, vectors: bool) -> EmbedderSpec | None:

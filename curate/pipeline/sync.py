@@ -70,8 +70,9 @@ class Synced:
 
     @property
     def failed_share(self) -> float:
-        """Failed rows over rows seen."""
-        return len(self.embedded.failures) / max(self.embedded.seen, 1)
+        """Rows that failed, or that the platform refused in part, over rows seen."""
+        refused = {r.item_id for r in self.pushed.rejected} if self.pushed is not None else set()
+        return len(refused | {f.id for f in self.embedded.failures}) / max(self.embedded.seen, 1)
 
     def as_dict(self) -> dict[str, Any]:
         """The shape of contract.md; documented in docs/json.md."""
@@ -102,6 +103,7 @@ class Synced:
             if self.pushed is None
             else {"accepted": self.pushed.accepted, "rejected": len(self.pushed.rejected)},
             "failures": [{"id": f.id, "reason": f.reason, "detail": f.detail} for f in self.embedded.failures],
+            "rejections": [] if self.pushed is None else self.pushed.rejections(),
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
         }
 

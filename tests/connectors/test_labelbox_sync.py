@@ -272,7 +272,7 @@ def test_a_row_deleted_between_pull_and_push_is_rejected_and_the_rest_written(bo
 
     box.state.put_vectors = first_delete
     code, done, _ = sync(capsys, dataset, store, "--yes")
-    assert code == 0 and done["pushed"]["rejected"] == 1
+    assert code == 3 and done["pushed"]["rejected"] == 1 and [r["id"] for r in done["rejections"]] == gone
     assert len([e for e in box.state.rows.values() if e.vectors]) == 39
 
 
