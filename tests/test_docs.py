@@ -130,6 +130,51 @@ def test_the_json_page_names_every_field_of_sync(world, capfd):
     assert [key for key in document if f"`{key}`" not in page] == []
 
 
+CALLS = (
+    "pull --dataset folder:photos",
+    "embed --dataset folder:photos --model pixels",
+    "duplicates --suggest",
+    "clusters",
+    "sample --budget 3",
+    "quality",
+    "map --method pca",
+    "report",
+    "search --image photo.jpg",
+    "plan --dataset folder:photos --to plan.json",
+    "apply plan.json",
+    "check",
+    "baseline save",
+    "compress --codec f16",
+    "export --to kept",
+    "export-vectors --to vectors",
+    "import-vectors vectors.npy --ids ids.txt --geometry cosine --name mine --store other",
+    "status",
+    "list ops",
+    "doctor",
+    "config show",
+    "init --to new.toml",
+    "models",
+    "taxonomy check tags.yaml --model pixels",
+)
+
+
+def test_the_json_page_names_every_field_of_the_other_verbs(world, capfd):
+    (world / "tags.yaml").write_text("animal:\n  dog:\n  cat:\n")
+    (world / "curate.toml").write_text("[check]\nmax_failed_rate = 0.0\n")
+    rows = dict(re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", (ROOT / "docs/json.md").read_text(), re.MULTILINE))
+    said_nothing_of = {}
+    for call in CALLS:
+        capfd.readouterr()
+        assert main([*call.split(), "--json"]) == 0, capfd.readouterr().err
+        document = json.loads(capfd.readouterr().out)
+        verb = next(name for name in sorted(rows, key=len, reverse=True) if call.startswith(name))
+        unnamed = [key for key in document if f"`{key}`" not in rows[verb] and key != "schema_version"]
+        assert document["schema_version"] == 1
+        if unnamed and verb not in ("list", "config show"):
+            said_nothing_of[call] = unnamed
+    assert said_nothing_of == {}
+
+
 def test_the_page_of_commands_is_what_the_commands_say():
     from curate.cli._reference import reference
 
