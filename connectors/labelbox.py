@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from curate.protocols import ConnectorSettings
 from curate.types import Applied, Change, EmbedderSpec, Item, Page, Plan, Vectors
 
 PAGE = 1000
+SOME = 20
+"""Rows that are looked at to see which embeddings a dataset carries."""
 OVERLAP = timedelta(minutes=10)
 """Listings since a cursor reach back this far: activity is dated by several machines."""
 PLATFORM = "platform:"
@@ -149,17 +152,26 @@ class LabelboxConnector:
     def models(self, dataset_id: str) -> list[str]:
         """Names for --model of the embeddings that the dataset carries, Labelbox's own first; judged by its first rows."""
         address = Address.parse(dataset_id)
-        ids = []
-        for row in self.ids(dataset_id):
-            ids.append(row)
-            if len(ids) == 20:
-                break
+        ids = self._some_ids(address)
         found: dict[tuple[bool, str], None] = {}
         for line in self.exports.of_ids(ids, params={"embeddings": True}, what=f"the embeddings of {address}"):
             for entry in line.get("embeddings") or ():
                 if not str(entry.get("name")).startswith("curate "):
                     found[(bool(entry.get("is_custom")), str(entry.get("name")))] = None
         return [PLATFORM + name for _, name in sorted(found)]
+
+    def _some_ids(self, address: Address) -> list[str]:
+        """A few rows, from one page of a list where there is one: an export of everything would take a while."""
+        if address.kind == "project":
+            return list(islice(self.ids(str(address)), SOME))
+        source = address.look(self.platform)
+
+        def first(_client: Any) -> list[str]:
+            if address.kind == "slice":
+                return [row.id.key for row in islice(source.get_data_row_identifiers(), SOME)]
+            return [row.uid for row in islice(source.data_rows(), SOME)]
+
+        return self.platform.call(f"listing rows of {address}", first)
 
     def model_spec(self, name: str) -> EmbedderSpec:
         """The spec of "platform:NAME".  Raises NotFound with the names that there are."""

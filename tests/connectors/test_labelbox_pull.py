@@ -218,13 +218,17 @@ def test_rows_without_global_keys_and_with_hostile_ones(box, connect):
 def test_precomputed_vectors_are_offered_and_taken(box, connect):
     dataset = box.state.add_dataset()
     rows = box.add_images(dataset, 40)
-    box.add_clip(rows[:30])
+    box.add_clip(rows[10:])
     connector = connect()
+    exports = len(box.state.exports)
     assert connector.models(dataset) == [f"platform:{CLIP}"]
+    assert len(box.state.exports) == exports + 1, "one small export, whatever the size of the dataset"
+    assert connector.models("slice/" + box.state.add_slice([r.id for r in rows])) == [f"platform:{CLIP}"]
+    assert connector.models("project/" + box.state.add_project(waiting=[r.id for r in rows])) == [f"platform:{CLIP}"]
     found = connector.model_spec(f"platform:{CLIP}")
     assert (found.dim, found.geometry, found.media) == (512, "cosine", "image")
     got = dict(connector.model_vectors(dataset, found, {r.id for r in rows}))
-    assert sorted(got) == sorted(r.id for r in rows[:30])
+    assert sorted(got) == sorted(r.id for r in rows[10:])
     stored = box.state.vectors(CLIP)
     assert all((got[i] == stored[i].astype("float32")).all() for i in got)
     with pytest.raises(NotFound, match="Image Embedding V2"):

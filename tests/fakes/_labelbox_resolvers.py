@@ -109,6 +109,36 @@ class Query:
     def catalogSavedQueries(self, info: Any) -> list[dict[str, Any]]:
         return [self.getSavedQuery(info, s) for s in self.state.slices]
 
+    def datasetDataRows(self, _info: Any, id: str, first: int = 500, where: Any = None, **more: str) -> dict[str, Any]:
+        rows = list(reversed(self.state.by_dataset.get(id, {}).values()))  # newest first
+        start = int(more.get("from") or 0)
+        page = [
+            _identified(
+                {
+                    "id": row.id,
+                    "externalId": row.external_id,
+                    "globalKey": row.global_key,
+                    "mediaAttributes": {"mimeType": row.mime},
+                    "rowData": self.state.image_url(row),
+                    "customMetadata": [],
+                    "metadataFields": [],
+                }
+            )
+            for row in rows[start : start + first]
+        ]
+        more_there = start + first < len(rows)
+        return {
+            "nodes": page,
+            "pageInfo": {"hasNextPage": more_there, "startCursor": str(start + first) if more_there else None},
+        }
+
+    def getDataRowIdentifiersBySavedQuery(self, _info: Any, input: dict[str, Any]) -> dict[str, Any]:
+        rows, start = self.state.slices[input["savedQueryId"]], int(input.get("after") or 0)
+        page = [{"id": i, "globalKey": self.state.rows[i].global_key} for i in rows[start : start + input["first"]]]
+        end = start + input["first"]
+        cursor = str(end) if end < len(rows) else None
+        return {"totalCount": len(rows), "nodes": page, "pageInfo": {"hasNextPage": cursor is not None, "endCursor": cursor}}
+
 
 class Mutation:
     """Root of mutations."""

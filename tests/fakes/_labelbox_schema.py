@@ -32,7 +32,20 @@ type Query {
   queryAllDataRowsHaveBeenProcessed(dataRowIds: [ID!], globalKeys: [ID!]): Processed!
   getSavedQuery(id: ID!): SavedQuery
   catalogSavedQueries: [SavedQuery!]!
+  datasetDataRows(id: ID!, from: ID, first: Int, where: DatasetDataRowWhereInput): DataRowConnection!
+  getDataRowIdentifiersBySavedQuery(input: RowsOfSavedQueryInput!): RowIdentifierConnection!
 }
+
+input DatasetDataRowWhereInput { externalId: String }
+input RowsOfSavedQueryInput { savedQueryId: ID! after: String first: Int! }
+type NamedMetadataValue { schemaId: ID! name: String! value: Json kind: String }
+type DataRow {
+  id: ID! externalId: String globalKey: ID mediaAttributes: Json rowData: String createdAt: DateTime! updatedAt: DateTime!
+  customMetadata: [MetadataValue!]! metadataFields: [NamedMetadataValue!]!
+}
+type DataRowConnection { nodes: [DataRow!]! pageInfo: PageInfo! }
+type RowIdentifier { id: ID! globalKey: ID }
+type RowIdentifierConnection { totalCount: Int! nodes: [RowIdentifier!]! pageInfo: PageInfo! }
 
 type Dataset { id: ID! name: String! description: String createdAt: DateTime! updatedAt: DateTime! rowCount: Int! }
 type Organization { id: ID! name: String! createdAt: DateTime! updatedAt: DateTime! }
@@ -57,7 +70,7 @@ type RowMetadata { dataRowId: ID globalKey: ID fields: [MetadataValue!]! }
 type RowMetadataReply { dataRowId: ID globalKey: ID error: String fields: [MetadataValue!]! }
 type Processed { allDataRowsHaveBeenProcessed: Boolean! }
 type SavedQuery { id: ID! name: String! description: String filter: Json createdAt: DateTime! updatedAt: DateTime! }
-type PageInfo { endCursor: String }
+type PageInfo { endCursor: String startCursor: String hasNextPage: Boolean }
 type Batch { id: ID! name: String! size: Int! createdAt: DateTime! updatedAt: DateTime! consensusSettingsJson: String }
 type BatchConnection { nodes: [Batch!]! pageInfo: PageInfo! }
 type Project {
@@ -140,6 +153,7 @@ OPERATIONS = frozenset(
     DeleteDataRowMetadataBetaPyApi dataRowCustomMetadataPyApi CheckAllDataRowsHaveBeenProcessedPyApi getSavedQueryPyApi
     GetCatalogSavedQueriesPyApi GetProjectBatchesPyApi getProjectBatchPyApi createBatchV2PyApi createEmptyBatchPyApi
     addDataRowsToBatchAsyncPyApi createQueuePriorityUpdateTaskPyApi RemoveQueuedDataRowsFromBatchPyApi DeleteBatchPyApi
+    DatasetDataRowsPyApi getDataRowIdenfifiersBySavedQueryPyApi
     """.split()
 )
 """What the SDK sends; anything else is refused."""
