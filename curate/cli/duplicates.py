@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,176 +11,180 @@ import click
 from curate.cli._session import Session, verb
 
 if TYPE_CHECKING:
-    from curate.ops._scored import Scored
-    from curate.types import Findings
+    from curate.protocols import Context
+    from curate.store import Store
+    from curate.types import Embeddings, Findings
 
-SHOWN_GROUPS = 10
-SHOWN_PAIRS = 8
+SHOWN = 20
 
 
 @click.command()
 @verb("dataset", "model", "seed")
-@click.option("--precision", type=float, default=None, metavar="P", help="Precision asked of the decisions (0.99).")
-@click.option("--radius", type=float, default=None, metavar="R", help="Decide by this distance instead, in the model's unit.")
-@click.option("--keep", default="", metavar="A,B", help="Which copy stays: labeled,resolution,sharpness,size,oldest.")
-@click.option("--protect", multiple=True, metavar="FIELD=VALUE", help="Never call such a row a copy.")
-@click.option("--between", default="", metavar="FIELD", help="Compare only rows that differ in this field (leakage).")
-@click.option("--pairs", default="", metavar="FILE.csv", help="Write every pair that was scored.")
-@click.option("--suggest", is_flag=True, help="Show pairs around the cut, and how many rows each cut would remove.")
-def command(
-    session: Session,
-    precision: float | None,
-    radius: float | None,
-    keep: str,
-    protect: Sequence[str],
-    between: str,
-    pairs: str,
-    suggest: bool,
-) -> int:
-    """Find copies among the stored vectors, group them around the row that stays, and say why.
+@click.option(
+    "--precision", type=float, default=None, metavar="P", help="Share of duplicate decisions that must be right (0.99)."
+)
+@click.option("--radius", type=float, default=None, metavar="R", help="Decide by distance alone, in the model's unit.")
+@click.option("--keep", default=None, metavar="A,B,...", help="Which copy stays: labeled,resolution,sharpness,size,oldest.")
+@click.option("--protect", multiple=True, metavar="FIELD=VALUE", help="Rows that are never called copies.")
+@click.option("--between", default=None, metavar="FIELD", help="Only copies between different values, such as split (leakage).")
+@click.option("--pairs", default=None, metavar="FILE.csv", help="Write every pair that was looked at.")
+@click.option("--suggest", is_flag=True, help="Show pairs around the cut, and how many rows other cuts would remove.")
+@click.option("--audit", type=int, default=None, metavar="N", help="Draw N decided pairs to judge by eye.")
+@click.option("--audit-file", default="audit.html", metavar="FILE", help="Where --audit writes: .html or .csv (audit.html).")
+@click.option("--judged", default=None, metavar="FILE.csv", help="Read judged pairs: what precision was reached.")
+def command(session: Session, **asked: Any) -> int:
+    """Find copies, group them around the row that stays, and say why it stays.
 
-    Works on stored results; `curate plan` shows what would be pushed.
+    Works on stored vectors and thumbnails; `curate plan` shows what would be pushed.
     """
+    if asked["judged"]:
+        return _judged(session, Path(asked["judged"]))
     from curate.cli._ops import build_op
     from curate.ops.duplicates import Duplicates, in_id_order
     from curate.pipeline.judge import context_of
 
-    options: dict[str, Any] = {"precision": session["precision"], **session.config.ops.get("duplicates", {})}
-    given = {"precision": precision, "radius": radius, "between": between or None}
-    options |= {name: value for name, value in given.items() if value is not None}
-    if keep:
-        options["keep"] = tuple(part.strip() for part in keep.split(",") if part.strip())
-    if protect:
-        options["protect"] = tuple(protect)
-    op = build_op("duplicates", options, "curate duplicates")
-    assert isinstance(op, Duplicates)
+    op = build_op("duplicates", _options(session, asked), "curate duplicates")
+    if not isinstance(op, Duplicates):
+        raise click.UsageError("the op 'duplicates' was replaced by another package's; this verb shows the built-in one")
     with session.open_store(write=True) as store:
         target = session.stored_target(store)
-        embeddings = session.stored_embeddings(store, target)
+        raw = session.stored_embeddings(store, target)
         context = context_of(
             store,
             target.key,
-            embeddings,
+            raw,
             seed=session["seed"],
+            embed_pixels=_embed_pixels(session, raw) if op.needs_model(raw, store.cached) else None,
             reporter=session.terminal,
             op=op.name,
-            embed_pixels=None if op.radius is not None else _embed_pixels(session, embeddings.spec),
         )
-        embeddings, context = in_id_order(embeddings, context)
+        embeddings, context = in_id_order(raw, context)
         scored, basis = op.scored(embeddings, context)
         findings = op.findings_of(scored, basis, embeddings, context)
-        store.save_findings(target.key, embeddings.spec.fingerprint, findings)
-    if pairs:
-        _write_pairs(Path(pairs), scored, embeddings.ids)
-    document: dict[str, Any] = {
-        "dataset": target.address,
-        "precision": op.precision,
-        "radius": basis.get("radius"),
-        **{name: basis[name] for name in ("unit", "strategy", "decided_by") if name in basis},
-        "summary": dict(findings.summary),
-        "groups": findings.evidence["groups"],
-        "borderline": findings.evidence["borderline"],
-    }
-    if suggest:
-        document["suggest"] = suggestions(scored, embeddings.ids)
-    session.emit(document, *_renderables(findings, document, basis))
+        store.save_findings(target.key, raw.spec.fingerprint, findings)
+        document: dict[str, Any] = {
+            "dataset": target.address,
+            **{name: findings.evidence[name] for name in ("precision", "radius", "unit", "groups")},
+            **{name: value for name, value in findings.evidence.items() if name not in ("groups",)},
+            "counts": findings.summary,
+        }
+        if asked["pairs"]:
+            document["pairs"] = _write_pairs(Path(asked["pairs"]), scored, embeddings.ids)
+        if asked["suggest"]:
+            document["suggest"] = _suggested(op, scored, basis, embeddings, context)
+        if asked["audit"] is not None:
+            document["audit"] = _audit(store, target.key, findings, asked, context)
+    session.emit(document, *_shown(target.address, document))
     return 0
 
 
-def suggestions(scored: Scored, ids: Sequence[str]) -> dict[str, Any]:
-    """How many pairs each cut would decide, and the pairs nearest to the present cut on both sides, as JSON values."""
+def _options(session: Session, asked: dict[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = dict(session.config.ops.get("duplicates", {}))
+    options.setdefault("precision", session["precision"])
+    if asked["keep"] is not None:
+        options["keep"] = [name.strip() for name in asked["keep"].split(",") if name.strip()]
+    if asked["protect"]:
+        options["protect"] = list(asked["protect"])
+    return options | {name: asked[name] for name in ("precision", "radius", "between") if asked[name] is not None}
+
+
+def _embed_pixels(session: Session, embeddings: Embeddings) -> Callable[[Sequence[Any]], Any] | None:
+    """The model behind the stored vectors as a function of pixels; None where it is not at hand (imported, no weights)."""
+    import cv2
     import numpy as np
 
-    by_probability = bool(len(scored)) and not np.isnan(scored.probability).all()
-    value = np.nan_to_num(scored.probability, nan=0.0) if by_probability else scored.distance
-    levels = np.quantile(value, [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]) if len(scored) else np.zeros(0)
-    steps = [0.5, 0.8, 0.9, 0.95, 0.99, 0.999] if by_probability else sorted({float(f"{v:.4g}") for v in levels})
-    cuts = []
-    for step in steps:
-        inside = value >= step if by_probability else value <= step
-        cuts.append({"cut": step, "pairs": int(inside.sum()), "rows": len(set(scored.j[inside].tolist()))})
-    order = np.lexsort((scored.j, scored.i, -value if by_probability else value))
-    decided, others = ([p for p in order if bool(scored.decided[p]) is state] for state in (True, False))
-    near = [*decided[-SHOWN_PAIRS:], *others[:SHOWN_PAIRS]]
-    shown = [
-        {
-            "a": ids[scored.i[p]],
-            "b": ids[scored.j[p]],
-            "copy": bool(scored.decided[p]),
-            "distance": round(float(scored.distance[p]), 6),
-            **scored.describe(int(p)),
-        }
-        for p in near
-    ]
-    return {"by": "probability" if by_probability else "distance", "cuts": cuts, "pairs": shown}
-
-
-def _embed_pixels(session: Session, spec: Any) -> Any:
-    """The model as a function of images, for calibration; None where it cannot be loaded here (then only pixels decide)."""
     from curate.cli._vectors import model_of
     from curate.errors import CurateError
 
     try:
-        return getattr(model_of(session, spec), "embed_pixels", None)
+        model = model_of(session, embeddings.spec)
     except CurateError as err:
-        session.terminal.detail(f"no calibration on edited images: {err}")
+        session.say(f"the cut is not fitted to this model: {err}")
         return None
 
+    def embed(batch: Sequence[Any]) -> Any:
+        coded: list[Any] = [cv2.imencode(".png", np.ascontiguousarray(p[..., ::-1]))[1].tobytes() for p in batch]
+        prepared = [model.prepare(data) for data in coded]
+        return np.concatenate([model.embed(prepared[at : at + 32]) for at in range(0, len(prepared), 32)])
 
-def _write_pairs(path: Path, scored: Scored, ids: Sequence[str]) -> None:
+    return embed
+
+
+def _write_pairs(path: Path, scored: Any, ids: Sequence[str]) -> dict[str, Any]:
+    from curate.cli._audit_page import write_table
+
+    rows = [
+        {"a": ids[i], "b": ids[j], "distance": f"{d:.9g}", "probability": "" if p != p else f"{p:.6f}"}
+        for i, j, d, p in zip(scored.i, scored.j, scored.distance, scored.probability, strict=True)
+    ]
+    write_table(path, rows, ("a", "b", "distance", "probability"))
+    return {"file": str(path), "rows": len(rows)}
+
+
+def _suggested(op: Any, scored: Any, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> dict[str, Any]:
+    from curate.ops._audit import around, other_cuts
+
+    cuts = []
+    for cut, decided in other_cuts(scored, basis):
+        summary = op.findings_of(decided, basis, embeddings, context).summary
+        cuts.append({"cut": cut, "groups": summary["groups"], "rows": summary["rows"]})
+    return {"cuts": cuts, "around": around(scored, basis, embeddings.ids, SHOWN)}
+
+
+def _audit(store: Store, key: str, findings: Findings, asked: dict[str, Any], context: Context) -> dict[str, Any]:
+    from curate.cli._audit_page import write_audit
     from curate.errors import ConfigError
+    from curate.ops._audit import drawn, lower_bound
 
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["a", "b", "distance", "probability", "copy"])
-            for p in range(len(scored)):
-                known = "" if scored.probability[p] != scored.probability[p] else f"{scored.probability[p]:.6f}"
-                row = [ids[scored.i[p]], ids[scored.j[p]], f"{scored.distance[p]:.9g}", known, int(scored.decided[p])]
-                table.writerow([_cell(value) for value in row])
-    except OSError as err:
-        raise ConfigError(f"--pairs {path}: cannot be written: {err.strerror}") from err
+    if asked["audit"] < 1:
+        raise ConfigError(f"--audit {asked['audit']}: draw at least one pair")
+    path = Path(asked["audit_file"])
+    pairs = drawn(findings, asked["audit"], context.rng)
+    write_audit(path, pairs, lambda item: store.thumb(key, item))
+    best = lower_bound(len(pairs), len(pairs)) if pairs else 0.0
+    return {"file": str(path), "pairs": len(pairs), "bound_if_all_are_copies": round(best, 4)}
 
 
-def _cell(value: object) -> object:
-    # A spreadsheet takes such a cell for a formula; the apostrophe is what it shows text with.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t", "\r") else value
+def _judged(session: Session, path: Path) -> int:
+    from curate.cli._audit_page import read_table
+    from curate.ops._audit import lower_bound, read_judgements
+
+    right, judged, left = read_judgements(read_table(path))
+    document: dict[str, Any] = {"judged": judged, "right": right, "open": left}
+    document |= {"precision": right / judged if judged else None, "confidence": 0.95}
+    document["at_least"] = round(lower_bound(right, judged), 4)
+    line = (
+        f"{right} of {judged} judged pairs are copies: the precision is at least {document['at_least']:.3f} (95 % confidence)"
+    )
+    session.emit(document, line, *([f"{left} pairs are not judged yet"] if left else []))
+    return 0
 
 
-def _renderables(findings: Findings, document: Mapping[str, Any], basis: Mapping[str, Any]) -> list[Any]:
+def _shown(address: str, document: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
-    groups: Sequence[Mapping[str, Any]] = findings.evidence["groups"]
-    table = Table(title=f"{document['dataset']}: the largest groups", title_justify="left")
-    for column in ("kept", "copies", "kinds", "why it stays"):
-        table.add_column(column, justify="right" if column == "copies" else "left")
-    for group in sorted(groups, key=lambda g: (-len(g["copies"]), str(g["keep"])))[:SHOWN_GROUPS]:
-        kinds = ", ".join(sorted({str(copy["kind"]) for copy in group["copies"]}))
-        table.add_row(str(group["keep"]), f"{len(group['copies']):,}", kinds, str(group["why"]))
-    lines: list[Any] = [table] if groups else []
-    rows, count = findings.summary["rows"], findings.summary["groups"]
-    lines.append(f"{rows:,} copies in {count:,} groups; decided by {basis['decided_by']} ({basis['strategy']})")
-    if document["borderline"]:
-        lines.append(
-            f"{len(document['borderline']):,} pairs stand on the cut itself; they are listed under borderline in --json"
-        )
+    counts, by_pixels = document["counts"], document["decided_by"] == "pixels"
+    how = f"probability >= {document['cut']:.3g}, by pixels" if by_pixels else f"{document['unit']} <= {document['radius']:.4g}"
+    table = Table(title=f"{counts['rows']:,} copies in {counts['groups']:,} groups of {address} ({how})")
+    for column in ("stays", "why", "copies"):
+        table.add_column(column, overflow="fold")
+    for group in document["groups"][:SHOWN]:
+        copies = ", ".join(f"{c['id']} ({c['kind']})" for c in group["copies"][:6])
+        rest = len(group["copies"]) - 6
+        table.add_row(group["keep"], group["why"], copies + (f" and {rest} more" if rest > 0 else ""))
+    lines: list[Any] = [table]
+    if len(document["groups"]) > SHOWN:
+        lines.append(f"{len(document['groups']) - SHOWN:,} more groups: --json lists them all")
+    if not by_pixels and document.get("calibration") is None:
+        lines.append("decided by distance alone: there are no thumbnails; give --radius, or look at --suggest")
     if "suggest" in document:
-        lines += _suggested(document["suggest"])
+        cuts = Table(title="other cuts")
+        for column in ("cut", "groups", "rows removed"):
+            cuts.add_column(column, justify="right")
+        for row in document["suggest"]["cuts"]:
+            cuts.add_row(f"{row['cut']:.4g}", f"{row['groups']:,}", f"{row['rows']:,}")
+        lines.append(cuts)
+    for name in ("pairs", "audit"):
+        if name in document:
+            lines.append(f"wrote {document[name]['file']}")
     return lines
-
-
-def _suggested(suggest: Mapping[str, Any]) -> list[Any]:
-    from rich.table import Table
-
-    cuts = Table(title=f"what each cut would remove ({suggest['by']})", title_justify="left")
-    for column in ("cut", "pairs", "rows"):
-        cuts.add_column(column, justify="right")
-    for cut in suggest["cuts"]:
-        cuts.add_row(f"{cut['cut']:g}", f"{cut['pairs']:,}", f"{cut['rows']:,}")
-    pairs = Table(title="pairs around the cut", title_justify="left")
-    for column in ("a", "b", "copy", "distance", "probability"):
-        pairs.add_column(column)
-    for pair in suggest["pairs"]:
-        known = f"{pair['probability']:.4f}" if "probability" in pair else ""
-        pairs.add_row(str(pair["a"]), str(pair["b"]), "yes" if pair["copy"] else "no", f"{pair['distance']:.5g}", known)
-    return [cuts, pairs]

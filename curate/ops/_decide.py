@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from curate.geometry import GUARD, Array, Geometry
 from curate.index import neighbours_within
 from curate.ops._groups import Rows
 from curate.ops._memory import Remembered
-from curate.ops._pixels import Candidates, Images, Judged, cut_for, describe_images, judge_pairs, propose
+from curate.ops._pixels import Candidates, Images, Judged, adapted, cut_for, describe_images, judge_pairs, propose
 from curate.ops._scored import Scored, by_distance
 from curate.ops._self_calibration import SAMPLE, fitted_cut
 from curate.protocols import Context
@@ -37,12 +38,17 @@ def usual_radius(x: Vectors, geometry: Geometry) -> float:
     return typical * (0.16 if geometry.kind == "cosine" else 0.4)
 
 
+def cut_key(embeddings: Embeddings, precision: float) -> str:
+    """Where a fitted distance cut is kept."""
+    return f"duplicates/cut/{embeddings.spec.fingerprint}/{precision:g}"
+
+
 def calibration(embeddings: Embeddings, context: Context, precision: float) -> dict[str, Any] | None:
     """The distance cut fitted on edited copies of the user's own images; from memory where this model has one.
 
     None where neither the model nor an earlier result is at hand.
     """
-    key = f"duplicates/cut/{embeddings.spec.fingerprint}/{precision:g}"
+    key = cut_key(embeddings, precision)
     known = context.cached(key)
     if known or context.embed_pixels is None or len(embeddings) < 2:
         return dict(known) if known else None
@@ -121,6 +127,8 @@ def by_pixels(
         extra = _judged(images, more, keys, results, context)
         pairs, judged = _together(pairs, judged, more, extra)
     results.flush()
+    if images.tiny is None:
+        judged = replace(judged, probability=adapted(judged.probability))
     cut = cut_for(judged.probability, precision)
     distance = _distances(embeddings, reps[pairs.i], reps[pairs.j])
     scored = Scored(

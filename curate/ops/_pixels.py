@@ -284,3 +284,33 @@ def cut_for(probability: Array, precision: float) -> float:
     expected = np.cumsum(falling) / np.arange(1, len(falling) + 1)
     enough = np.flatnonzero(expected >= precision)
     return float(falling[enough[-1]]) if enough.size else float(min(1.0, falling[0] + 1e-3))
+
+
+USUAL_SHARE = 0.59
+"""Share of copies among the training pairs above DOUBT, at which the shipped probabilities are right."""
+
+DOUBT = 0.02
+
+
+def adapted(probability: Array, *, usual: float = USUAL_SHARE, weight: float = 2.0) -> Array:
+    """The probabilities for this set's own share of copies among the pairs that are in doubt at all.
+
+    The training pairs are look-alikes and copies; a set of photographs has next to no look-alikes, one of forms has many.  The
+    share is found by expectation maximisation (Saerens, Latinne and Decaestecker 2002), with `weight` pairs of the usual share
+    added, so that a handful of pairs moves little.
+    """
+    pairs = probability[probability > DOUBT]
+    if not pairs.size:
+        return probability
+    share = usual
+    for _ in range(200):
+        now = float((_shifted(pairs, usual, share).sum() + weight * usual) / (len(pairs) + weight))
+        if abs(now - share) < 1e-9:
+            break
+        share = now
+    return np.where(probability > DOUBT, _shifted(probability, usual, share), probability)
+
+
+def _shifted(probability: Array, usual: float, share: float) -> Array:
+    up, down = probability * (share / usual), (1 - probability) * ((1 - share) / (1 - usual))
+    return np.asarray(up / np.maximum(up + down, 1e-12), dtype=np.float64)

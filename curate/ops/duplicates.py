@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
-from curate.ops._decide import Only, by_pixels, by_vectors, calibration, has_pixels, usual_radius
+from curate.ops._decide import Only, by_pixels, by_vectors, calibration, cut_key, has_pixels, usual_radius
 from curate.ops._groups import Rows, Star, same_content, star_groups
 from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
 from curate.ops._scored import Scored
@@ -69,6 +69,10 @@ class Duplicates:
         """Copies, groups and reasons; independent of the order of rows."""
         embeddings, context = in_id_order(embeddings, context)
         return self.findings_of(*self.scored(embeddings, context), embeddings, context)
+
+    def needs_model(self, embeddings: Embeddings, cached: Callable[[str], Any]) -> bool:
+        """Whether a model that embeds pixels would be used: to fit the distance cut, once for these settings."""
+        return self.radius is None and embeddings.spec.media == "image" and not cached(cut_key(embeddings, self.precision))
 
     def scored(self, embeddings: Embeddings, context: Context) -> tuple[Scored, dict[str, Any]]:
         """Every candidate pair that was looked at, decided, and what the decision rests on (JSON values).
