@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -260,13 +261,24 @@ class Segment:
         with reading(self.path) as fd:
             for at in range(0, len(slots), self.step):
                 some, to = slots[at : at + self.step], dest[at : at + self.step]
+                straight = _consecutive(to)
+                if straight and self._as_stored(some):
+                    target = out[to[0] : to[-1] + 1].view(np.uint8)
+                    self._read_blocks(fd, int(some[0]) // self.head.block, int(some[-1]) // self.head.block + 1, into=target)
+                    continue
                 vectors = self.codec.decode(self._codes(fd, some))
                 if vectors.shape != (len(some), self.head.dim):
                     raise damaged(self.path, "it decodes to another shape")
-                if to[-1] - to[0] == len(to) - 1 and (np.diff(to) == 1).all():
+                if straight:
                     out[to[0] : to[-1] + 1] = vectors
                 else:
                     out[to] = vectors
+
+    def _as_stored(self, slots: Numbers) -> bool:
+        """Whether these are whole blocks in order, of bytes that are the vectors themselves: they need no buffer."""
+        end = int(slots[-1]) + 1
+        whole = slots[0] % self.head.block == 0 and (end % self.head.block == 0 or end == self.head.rows)
+        return self.codec.name == "f32" and sys.byteorder == "little" and whole and _consecutive(slots)
 
     def codes(self, slots: Numbers) -> Codes:
         """The checked codes of `slots`, ascending: (n, width) uint8."""
@@ -289,7 +301,7 @@ class Segment:
         if len(slots) >= DENSE * (last - first + 1) * block:
             rows = self._read_blocks(fd, first, last + 1)
             low = int(slots[0]) - first * block
-            if slots[-1] - slots[0] == len(slots) - 1 and (np.diff(slots) == 1).all():
+            if _consecutive(slots):
                 return rows[low : low + len(slots)]
             return rows[slots - first * block]
         codes = np.empty((len(slots), self.head.width), np.uint8)
@@ -300,11 +312,11 @@ class Segment:
             codes[low:high] = self._read_blocks(fd, number, number + 1)[slots[low:high] - number * block]
         return codes
 
-    def _read_blocks(self, fd: int, first: int, last: int) -> Codes:
-        """Blocks [first, last), checked once a process."""
+    def _read_blocks(self, fd: int, first: int, last: int, *, into: Codes | None = None) -> Codes:
+        """Blocks [first, last), checked once a process.  into: where they go, (rows, width) contiguous; new by default."""
         head = self.head
         low, high = first * head.block, min(last * head.block, head.rows)
-        rows = np.empty((high - low, head.width), np.uint8)
+        rows = np.empty((high - low, head.width), np.uint8) if into is None else into
         view = memoryview(rows.reshape(-1).data)
         if read_range(fd, view, head.start + low * head.width) != len(view):
             raise damaged(self.path, "it is cut short")
@@ -316,3 +328,7 @@ class Segment:
                     raise damaged(self.path, f"block {number} does not match its checksum")
             self.sound[first:last] = True
         return rows
+
+
+def _consecutive(rows: Numbers) -> bool:
+    return bool(rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all())
