@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.cli._flags import ALWAYS, FLAGS, GROUPS
-from curate.cli._target import Target, resolve
+from curate.cli._target import IMPORTED, Target, resolve
 from curate.cli._terminal import Terminal
 from curate.config import Config, load_config
 from curate.errors import ConfigError, UnknownName
@@ -149,6 +149,11 @@ class Session:
         """The connector of a name, built once."""
         from curate import registry
 
+        if name == IMPORTED:
+            raise ConfigError(
+                "imported rows of their own have no files or platform behind them. Judge them with: curate duplicates, "
+                "clusters, sample, report. To push results, import with --dataset and the ids of its rows"
+            )
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})

@@ -11,6 +11,9 @@ from curate.config import Config
 from curate.errors import ConfigError, CurateError, NotFound, UnknownName
 from curate.protocols import Connector
 
+IMPORTED = "vectors"
+"""What stands in the place of a connector for imported rows that belong to no dataset."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -48,7 +51,7 @@ def resolve(
             raise UnknownName("connector", kind, known, f"(address of dataset {name!r} in {config.path})")
         return _target(kind, rest, make, address=address, entry=name, how=f"dataset {name!r} of {config.path}")
     kind, colon, rest = name.partition(":")
-    if colon and kind in known:
+    if colon and kind in (*known, IMPORTED):
         if not rest:
             raise ConfigError(f"--dataset {name!r}: the ID after the colon is missing, such as {kind}:photos")
         return _target(kind, rest, make, address=name, how="named with its connector")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from curate.cli._session import Session, verb
+from curate.cli._target import IMPORTED
 from curate.store import Store
 from curate.types import EmbedderSpec, Item, Vectors, in_chunks
 
@@ -59,7 +60,7 @@ def _rows_of_dataset(session: Session, store: Store) -> str:
 
 def _own_rows(store: Store, spec: EmbedderSpec, ids: list[str], vectors: Vectors) -> str:
     """Adds the ids as rows of `vectors:NAME`; a row's version is the hash of its vector."""
-    dataset = f"vectors:{spec.name}"
+    dataset = f"{IMPORTED}:{spec.name}"
     with store.begin_listing(dataset) as listing:
         for rows in in_chunks(range(len(ids)), PAGE):
             listing.add([_item(ids[row], vectors[row].tobytes(), spec.media) for row in rows])

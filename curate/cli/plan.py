@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from curate.cli._session import Session, verb
+
+if TYPE_CHECKING:
+    from curate.cli._target import Target
+    from curate.protocols import Connector
+    from curate.store import Store
+    from curate.types import Plan
 
 
 @click.command()
@@ -44,13 +51,8 @@ def command(
     for name in ("layer", "device", "dtype", "preprocess", "max_pixels"):
         if session.flags[name] is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is for --estimate; a plan computes no vectors")
-    from rich.table import Table
-
-    from curate import registry
-    from curate.pipeline.plan import make_plan, plan_to_json
-    from curate.pipeline.platform import fitting, project_extras, pushable, shown_extras, vector_target
+    from curate.pipeline.plan import plan_to_json
     from curate.pipeline.pull import pull
-    from curate.protocols import Prepares
 
     projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
     session.projects = {key: value for key, value in projects.items() if value}
@@ -59,23 +61,7 @@ def command(
     connector.check(target.dataset_id)
     with session.open_store(write=True) as store:
         pull(store, connector, target.key, target.dataset_id, reporter=session.terminal)
-        spec = session.stored_spec(store, target)
-        findings = store.findings(target.key, spec.fingerprint)
-        known = registry.names(registry.OPS)
-        owned = frozenset[str]().union(
-            *(f.values for f in findings.values()), *(_owns(name) for name in findings if name in known)
-        )
-        sent = pushable(connector, spec, vectors=not no_vectors and bool(session["vectors"]))
-        plan = make_plan(
-            store,
-            target.key,
-            findings=findings.values(),
-            owned=owned,
-            spec=spec,
-            target=vector_target(connector, sent) if sent is not None else None,
-            fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
-            extras=project_extras(connector, findings),
-        )
+        plan = _plan(session, store, connector, target, vectors=not no_vectors and bool(session["vectors"]))
         run = store.new_run(target.key, "plan")
         path = run.path / "plan.json"
         path.write_text(plan_to_json(plan), encoding="utf-8")
@@ -83,6 +69,40 @@ def command(
     if to:
         Path(to).write_text(plan_to_json(plan), encoding="utf-8")
         path = Path(to)
+    _emit(session, connector, target, plan, path)
+    return 0
+
+
+def _plan(session: Session, store: Store, connector: Connector, target: Target, *, vectors: bool) -> Plan:
+    """What would bring the platform to the stored findings; fields of ops that are not installed any more are kept up too."""
+    from curate import registry
+    from curate.pipeline.plan import make_plan
+    from curate.pipeline.platform import fitting, project_extras, pushable, vector_target
+
+    spec = session.stored_spec(store, target)
+    findings = store.findings(target.key, spec.fingerprint)
+    known = registry.names(registry.OPS)
+    written = [frozenset(found.values) for found in findings.values()]
+    owned = frozenset[str]().union(*written, *(_owns(name) for name in findings if name in known))
+    sent = pushable(connector, spec, vectors=vectors)
+    return make_plan(
+        store,
+        target.key,
+        findings=findings.values(),
+        owned=owned,
+        spec=spec,
+        target=vector_target(connector, sent) if sent is not None else None,
+        fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
+        extras=project_extras(connector, findings),
+    )
+
+
+def _emit(session: Session, connector: Connector, target: Target, plan: Plan, path: Path) -> None:
+    from rich.table import Table
+
+    from curate.pipeline.platform import shown_extras
+    from curate.protocols import Prepares
+
     fields = Counter(c.field for c in plan.changes)
     table = Table(title=f"plan for {target.address}", title_justify="left")
     for column in ("field", "set", "changed", "cleared"):
@@ -106,7 +126,6 @@ def command(
             f"of plan {cost['plan']!r}"
         )
     session.emit(document, table, *lines, f"push it with: curate apply {path}")
-    return 0
 
 
 def _estimate(session: Session) -> int:

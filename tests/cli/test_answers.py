@@ -71,3 +71,12 @@ def test_sync_takes_imported_vectors_by_name(photos, curate, tmp_path):
     assert document["rows"]["reused"] == len(ids) - 1 and document["rows"]["embedded"] == 0
     assert [(f["id"], f["reason"]) for f in document["failures"]] == [(ids[-1], "not_imported")]
     assert document["pushed"]["accepted"] == len(ids) - 1
+
+
+@pytest.mark.parametrize("verb", [("sync", "--model", "pixels"), ("plan",), ("pull",), ("export", "--to", "out")])
+def test_imported_rows_of_their_own_say_what_can_be_done_with_them(photos, curate, tmp_path, verb):
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32))
+    (tmp_path / "ids.txt").write_text("".join(f"row{i}\n" for i in range(9)))
+    assert curate("import-vectors", "v.npy", "--ids", "ids.txt", "--geometry", "cosine", "--name", "mine")[0] == 0
+    code, document, said = curate(*verb, "--dataset", "vectors:mine")
+    assert (code, document) == (2, None) and "curate duplicates" in said and "--dataset" in said
