@@ -216,7 +216,7 @@ def main():
     parser.add_argument("--rows", type=int, help="at most so many of each set")
     parser.add_argument("--only", choices=("text", "image"))
     parser.add_argument("--opq-iterations", type=int, default=50, help="of faiss's OPQ; 50 is its own default, half at 8x")
-    parser.add_argument("--product-bits", type=int, nargs="*", default=(1, 2, 4), help="bits a coordinate of faiss's PQ and OPQ")
+    parser.add_argument("--product-bits", type=int, nargs="*", default=(1, 2, 4), help="bits a coordinate of PQ and OPQ")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     vectors = _compression_data.load(args.data, cache=args.cache, minilm_dir=args.minilm)
