@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from connectors._labelbox_errors import Refused
-from connectors._labelbox_export import Address, Exports
+from connectors._labelbox_export import MOST_IDS, Address, Exports
 from connectors._labelbox_platform import Platform
 from curate.errors import ConnectorError
 from curate.types import Applied, Rejected
@@ -35,9 +35,20 @@ class Queues:
             name = f"curate {sample[:40]} {hashlib.sha256(chr(10).join(part).encode()).hexdigest()[:12]}"
             if there.get(name):
                 self.notify(f"the batch {name!r} is already in project {project.name!r}; it is not sent again")
-            else:
-                planned.append({"project": project_id, "name": name, "priority": priority, "rows": part})
+                continue
+            inside = self._inside(project, part)
+            if inside:
+                self.notify(f"{len(inside):,} of {len(part):,} chosen rows are in project {project.name!r} already")
+            rest = [row for row in part if row not in inside]
+            if rest:
+                planned.append({"project": project_id, "name": name, "priority": priority, "rows": rest})
         return planned
+
+    def _inside(self, project: Any, rows: Sequence[str]) -> set[str]:
+        """Those of `rows` that are in the project already; it would refuse them."""
+        filters = {"data_row_ids": list(rows)} if len(rows) <= MOST_IDS else None
+        lines = self.exports.rows(project, params={}, filters=filters, what=f"the rows of project {project.name!r}")
+        return {str(line["data_row"]["id"]) for line in lines} & set(rows)
 
     def plan_priority(self, project_id: str, copies: Collection[str]) -> dict[str, Any] | None:
         """Which copies wait for a label in a project, with their priority now; None when there is nothing to change."""
@@ -116,7 +127,10 @@ class Queues:
         except ConnectorError as err:
             raise ConnectorError(f"{err} (project {project.name!r})") from None
         self.notify(f"sent {len(rows) - len(refused):,} rows to project {project.name!r} as the batch {name!r}")
-        rejected = [Rejected(row, "batch", "already in the project, or gone") for row in sorted(refused)]
+        rejected = [
+            Rejected(row, "batch", "refused by the project: it has the row by now, or the row is gone")
+            for row in sorted(refused)
+        ]
         return Applied(len(rows) - len(rejected), tuple(rejected))
 
     def _remove(self, batch: Any) -> None:

@@ -41,11 +41,18 @@ def test_a_large_batch_that_broke_off_half_way_is_finished(box, connect):
     assert [b["size"] for b in box.state.projects[project].batches.values()] == [1200]
 
 
-def test_rows_already_in_the_project_are_named(box, connect, rows):
+@pytest.mark.parametrize("most", [2000, 3])
+def test_rows_already_in_the_project_are_left_out_and_said(box, connect, rows, said, monkeypatch, most):
+    monkeypatch.setattr("connectors._labelbox_queue.MOST_IDS", most)
     project = box.state.add_project(waiting=[rows[0].id])
     connector = connect(batch_project=project)
-    done = connector.push_extras("d", connector.plan_extras({"name": "s", "ids": [r.id for r in rows]}, []))
-    assert done.accepted == 29 and [r.item_id for r in done.rejected] == [rows[0].id]
+    extras = connector.plan_extras({"name": "s", "ids": [r.id for r in rows]}, [])
+    assert [len(b["rows"]) for b in extras["batches"]] == [29] and "1 of 30" in said[-1]
+    box.state.remove_row(rows[5].id)
+    done = connector.push_extras("d", extras)
+    assert done.accepted == 28 and [r.item_id for r in done.rejected] == [rows[5].id]
+    assert connector.plan_extras({"name": "s", "ids": [r.id for r in rows]}, []) == {}
+    assert connector.plan_extras({"name": "t", "ids": [r.id for r in rows if r.id != rows[5].id]}, []) == {}
 
 
 def test_waiting_copies_go_to_the_end_and_back(box, connect, rows):
