@@ -128,7 +128,7 @@ def by_pixels(
         pairs, judged = _together(pairs, judged, more, extra)
     results.flush()
     if images.tiny is None:
-        judged = replace(judged, probability=adapted(judged.probability))
+        judged = replace(judged, probability=adapted(pairs, judged.probability))
     cut = cut_for(judged.probability, precision)
     distance = _distances(embeddings, reps[pairs.i], reps[pairs.j])
     scored = Scored(

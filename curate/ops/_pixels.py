@@ -292,23 +292,39 @@ USUAL_SHARE = 0.59
 DOUBT = 0.02
 
 
-def adapted(probability: Array, *, usual: float = USUAL_SHARE, weight: float = 2.0) -> Array:
+TERRITORIES = (4, 16)
+"""Where the number of doubtful pairs of a row makes another territory: next to none, some, look-alikes everywhere."""
+
+
+def adapted(pairs: Candidates, probability: Array, *, usual: float = USUAL_SHARE, weight: float = 2.0) -> Array:
     """The probabilities for this set's own share of copies among the pairs that are in doubt at all.
 
-    The training pairs are look-alikes and copies; a set of photographs has next to no look-alikes, one of forms has many.  The
-    share is found by expectation maximisation (Saerens, Latinne and Decaestecker 2002), with `weight` pairs of the usual share
-    added, so that a handful of pairs moves little.
+    The training pairs are look-alikes and copies; photographs have next to no look-alikes, forms and digits have many, and one
+    set may hold both.  So the share is found by territory: by how many doubtful pairs the busier row of a pair has.  In each by
+    expectation maximisation (Saerens, Latinne and Decaestecker 2002), with `weight` pairs of the usual share added, so that a
+    handful of pairs moves little.
     """
-    pairs = probability[probability > DOUBT]
-    if not pairs.size:
+    doubtful = probability > DOUBT
+    if not doubtful.any():
         return probability
+    both = np.concatenate([pairs.i[doubtful], pairs.j[doubtful]])
+    busy = np.bincount(both, minlength=int(max(pairs.i.max(), pairs.j.max())) + 1)
+    territory = np.digitize(np.maximum(busy[pairs.i], busy[pairs.j]), TERRITORIES, right=True)
+    found = probability.copy()
+    for place in range(len(TERRITORIES) + 1):
+        here = doubtful & (territory == place)
+        found[here] = _shifted(probability[here], usual, _share(probability[here], usual, weight))
+    return found
+
+
+def _share(probability: Array, usual: float, weight: float) -> float:
     share = usual
     for _ in range(200):
-        now = float((_shifted(pairs, usual, share).sum() + weight * usual) / (len(pairs) + weight))
+        now = float((_shifted(probability, usual, share).sum() + weight * usual) / (len(probability) + weight))
         if abs(now - share) < 1e-9:
             break
         share = now
-    return np.where(probability > DOUBT, _shifted(probability, usual, share), probability)
+    return share
 
 
 def _shifted(probability: Array, usual: float, share: float) -> Array:
