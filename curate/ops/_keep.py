@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import ConfigError, UnknownName
+from curate.ops._decide import readable
 from curate.protocols import Context
 from curate.types import Pixels
 
@@ -131,9 +132,9 @@ def _resolution(ids: Sequence[str], rows: Sequence[int], context: Context, count
 
 
 def _sharpness(ids: Sequence[str], rows: Sequence[int], context: Context, count: int) -> tuple[list[float], list[str]]:
-    value = [0.0] * count
+    value, read = [0.0] * count, readable(context)
     for row in rows:
-        value[row] = sharpness(context.pixels(ids[row]))
+        value[row] = sharpness(read(ids[row]))
     return value, [f"sharpness {v:g}" for v in value]
 
 
