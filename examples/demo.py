@@ -23,7 +23,7 @@ PHOTOGRAPHS = (
     "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png coins.png grass.png gravel.png hubble_deep_field.jpg "
     "ihc.png moon.png motorcycle_left.png page.png retina.jpg rocket.jpg text.png"
 ).split()
-DIGITS = 300
+DIGITS = 120
 
 
 def reencoded(image: Image.Image, path: Path) -> None:
