@@ -1,6 +1,6 @@
 """Trains CLIP, EuCLIP and EuCLIP with entailment on one budget, and shows what tags and traversal make of them.
 
-    python examples/tiny_euclip/run.py                    # 3 seeds, some minutes on one core
+    python examples/tiny_euclip/run.py                    # 3 seeds, about 12 minutes on one core
     python examples/tiny_euclip/run.py --seeds 1 --steps 30 --train 500 --test 300
 
 Everything is drawn here; nothing is downloaded.  The models are tiny: the figures show how the parts work together, not how
