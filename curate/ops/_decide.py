@@ -19,6 +19,7 @@ from curate.ops._memory import Remembered
 from curate.ops._pixels import Candidates, Images, Judged, adapted, cut_for, describe_images, judge_pairs, propose
 from curate.ops._scored import Scored, by_distance
 from curate.ops._self_calibration import SAMPLE, fitted_cut
+from curate.ops._texts import similar_texts
 from curate.protocols import Context
 from curate.types import Embeddings, Pixels, Vectors
 
@@ -267,3 +268,23 @@ def joined(one: Scored, other: Scored) -> Scored:
         i[order], j[order], both(one.distance, other.distance), both(one.probability, other.probability),
         both(one.mirrored, other.mirrored), both(one.decided, other.decided), both(one.borderline, other.borderline), evidence,
     )  # fmt: skip
+
+
+def with_texts(scored: Scored, texts: Sequence[Any], embeddings: Embeddings, reps: Rows, *, only: Only | None) -> Scored:
+    """The pairs decided by distance, and those whose words overlap: both are copies."""
+    a, b, share = similar_texts([None if texts[r] is None else str(texts[r]) for r in reps])
+    i, j = reps[a], reps[b]
+    if only is not None:
+        mask = only(i, j)
+        i, j, share = i[mask], j[mask], share[mask]
+    count = len(embeddings)
+    known = np.isin(scored.i * count + scored.j, i * count + j)
+    overlap = np.full(len(scored), np.nan)
+    place = np.searchsorted(i * count + j, scored.i[known] * count + scored.j[known])
+    overlap[known] = share[place]
+    held = replace(scored, decided=scored.decided | known, evidence={"word_overlap": overlap})
+    fresh = ~np.isin(i * count + j, scored.i * count + scored.j)
+    i, j, share = i[fresh], j[fresh], share[fresh]
+    no = np.zeros(len(i), dtype=bool)
+    distance = _distances(embeddings, i, j)
+    return joined(held, Scored(i, j, distance, np.full(len(i), np.nan), no, ~no, no, {"word_overlap": share}))

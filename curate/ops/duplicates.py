@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
-from curate.ops._decide import Only, by_pixels, by_vectors, calibration, cut_key, has_pixels, usual_radius
+from curate.ops._decide import Only, by_pixels, by_vectors, calibration, cut_key, has_pixels, usual_radius, with_texts
 from curate.ops._groups import Rows, Star, same_content, star_groups
 from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
 from curate.ops._scored import Scored
@@ -98,6 +98,9 @@ class Duplicates:
         if radius is None:
             radius = usual_radius(embeddings.vectors[reps], geometry)
         scored, strategy = by_vectors(embeddings, context, reps, radius, only=only)
+        texts = _texts(context) if by_text else []
+        if len(texts):
+            scored = with_texts(scored, texts, embeddings, reps, only=only)
         basis |= {"radius": radius, "strategy": strategy, "decided_by": "distance", "calibration": fitted}
         return scored, basis
 
@@ -164,6 +167,14 @@ class Duplicates:
     def _content(self, count: int, context: Context) -> Rows:
         keys = [context.fact(name) or [None] * count for name in ("content_hash", "pixel_hash")]
         return same_content(keys)
+
+
+def _texts(context: Context) -> Sequence[Scalar]:
+    """The field `text`; nothing where no row has it."""
+    try:
+        return context.field("text")
+    except ConfigError:
+        return []
 
 
 def _differing(sets: Rows, content: Rows) -> Only:
