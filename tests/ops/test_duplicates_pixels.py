@@ -1,0 +1,250 @@
+"""Copies decided by pixels: edited copies are found, look-alikes are not, and what cannot be read falls back."""
+
+import cv2
+import numpy as np
+import pytest
+
+from curate.errors import MediaError
+from curate.ops._aligned import COLUMNS, compare
+from curate.ops._memory import Remembered, packed, unpacked
+from curate.ops._pixels import cut_for
+from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture
+from curate.ops._verify_model import model_from, shipped_model
+from curate.ops._views import view_of
+from curate.ops.duplicates import Duplicates
+from tests.ops.test_duplicates import context_for, embeddings_of
+
+
+def picture(seed, high=180, wide=240):
+    """A busy scene: blobs, lines and text on a gradient."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:high, 0:wide]
+    image = (np.stack([x * rng.uniform(0, 1), y * rng.uniform(0, 1), (x + y) * 0.4], axis=-1) % 256).astype(np.uint8)
+    for _ in range(45):
+        at = (int(rng.integers(0, wide)), int(rng.integers(0, high)))
+        ink = tuple(int(v) for v in rng.integers(0, 256, 3))
+        size = int(rng.integers(4, 26))
+        if rng.random() < 0.5:
+            cv2.circle(image, at, size, ink, -1)
+        else:
+            cv2.rectangle(image, at, (at[0] + size, at[1] + int(rng.integers(4, 26))), ink, -1)
+    cv2.putText(image, f"{seed * 7919}", (10, high - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (255, 255, 255), 2)
+    return cv2.GaussianBlur(image, (0, 0), 0.7)
+
+
+def jpeg(image, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+
+
+def turned(image, degrees):
+    high, wide = image.shape[:2]
+    return cv2.warpAffine(image, cv2.getRotationMatrix2D((wide / 2, high / 2), degrees, 1), (wide, high))
+
+
+COPIES = {
+    "reencoded": lambda im: jpeg(im, 30),
+    "half": lambda im: cv2.resize(im, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+    "cropped": lambda im: im[20:160, 25:215],
+    "dark": lambda im: (im * 0.6).astype(np.uint8),
+    "turned": lambda im: turned(im, 12),
+    "mirrored": lambda im: np.ascontiguousarray(im[:, ::-1]),
+    "blurred": lambda im: cv2.GaussianBlur(im, (0, 0), 1.5),
+}
+
+
+def weak_vectors(images):
+    """A poor embedding: a tiny grey picture."""
+    return np.stack([cv2.resize(i.mean(axis=2).astype(np.float32), (6, 6)).ravel() for i in images])
+
+
+@pytest.fixture(scope="module")
+def album():
+    images = {f"s{n}": picture(n) for n in range(10)}
+    for n, (name, change) in enumerate(sorted(COPIES.items())):
+        images[f"s{n}-{name}"] = change(images[f"s{n}"])
+    return images
+
+
+def judged(images, memory=None, **options):
+    ids = sorted(images)
+    columns = {"pixels": images.get, "content_hash": [f"hash-of-{i}" for i in ids]}
+    if memory is not None:
+        columns["store"] = memory
+    context = context_for(ids, **columns)
+    return Duplicates(**options)(embeddings_of(ids, weak_vectors([images[i] for i in ids]), "euclidean"), context)
+
+
+def test_edited_copies_are_found_and_nothing_else(album):
+    found = judged(album)
+    copies = {c["id"]: (g["keep"], c["kind"]) for g in found.evidence["groups"] for c in g["copies"]}
+    groups = {frozenset([c, kept]) for c, (kept, _) in copies.items()}
+    assert groups == {frozenset([i, i.split("-")[0]]) for i in album if "-" in i}
+    kinds = {kind for c, (kept, kind) in copies.items() if "mirrored" in c + kept}
+    assert kinds == {"mirrored"}
+    assert found.evidence["decided_by"] == "pixels"
+    assert all(0.5 <= v <= 1 for v in found.values["duplicate_score"].values())
+
+
+def test_a_second_run_looks_at_no_pair_again(album, monkeypatch):
+    from curate.ops import _pixels
+
+    memory = {}
+    first = judged(album, memory)
+    looked = []
+    monkeypatch.setattr(_pixels, "compare", lambda *a, **k: looked.append(1))
+    assert judged(album, memory) == first
+    assert not looked
+
+
+def test_new_rows_are_compared_with_all_and_old_pairs_not_again(album, monkeypatch):
+    from curate.ops import _pixels
+
+    memory, seen = {}, []
+
+    def counting(a, b, **options):
+        seen.append(1)
+        return compare(a, b, **options)
+
+    monkeypatch.setattr(_pixels, "compare", counting)
+    judged(album, memory)
+    at_first = len(seen)
+    seen.clear()
+    more = dict(album, new=COPIES["cropped"](album["s9"]))
+    again = judged(more, memory)
+    assert again.values["duplicate"]["new"] in ("kept", "copy-of/s9")
+    assert 0 < len(seen) < at_first / 2
+    monkeypatch.undo()
+    assert judged(more) == again
+
+
+def test_the_order_of_rows_changes_nothing_with_pixels(album):
+    ids = sorted(album)
+    x = weak_vectors([album[i] for i in ids])
+    hashes = {i: f"hash-of-{i}" for i in ids}
+    first = judged(album)
+    mix = np.random.default_rng(1).permutation(len(ids))
+    context = context_for(ids, pixels=album.get, content_hash=[hashes[ids[m]] for m in mix])
+    assert Duplicates()(embeddings_of([ids[m] for m in mix], x[mix], "euclidean"), context) == first
+
+
+def test_rows_whose_pixels_cannot_be_read_are_decided_by_distance(album):
+    images = dict(album)
+
+    def broken(item):
+        if item == "s8-again":
+            raise MediaError("truncated")
+        return images.get(item)
+
+    ids = sorted([*images, "s8-again"])
+    x = weak_vectors([images["s8"] if i == "s8-again" else images[i] for i in ids])
+    found = Duplicates()(embeddings_of(ids, x, "euclidean"), context_for(ids, pixels=broken))
+    assert found.evidence["without_pixels"] == ["s8-again"]
+    assert found.values["duplicate"]["s8-again"] == "copy-of/s8"
+    (copy,) = [c for g in found.evidence["groups"] for c in g["copies"] if c["id"] == "s8-again"]
+    assert "probability" not in copy["evidence"]
+
+
+def test_one_template_with_other_content_is_no_copy():
+    forms = {}
+    for n in range(6):
+        rng = np.random.default_rng(n)
+        page = np.full((260, 200, 3), 245, np.uint8)
+        for row in range(8):
+            cv2.putText(page, f"Field {row}:", (8, 30 + 28 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1)
+            value = "".join(str(d) for d in rng.integers(0, 10, 8))
+            cv2.putText(page, value, (80, 30 + 28 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (120, 0, 0), 1)
+        forms[f"f{n}"] = page
+    forms["f0-copy"] = jpeg(forms["f0"], 40)
+    found = judged(forms, precision=0.6)
+    assert {frozenset([g["keep"], *(c["id"] for c in g["copies"])]) for g in found.evidence["groups"]} == {
+        frozenset(["f0", "f0-copy"])
+    }
+
+
+def test_small_images_are_laid_over_each_other():
+    rng = np.random.default_rng(0)
+    images = {f"n{n:02d}": cv2.resize(picture(50 + n), (32, 32), interpolation=cv2.INTER_AREA) for n in range(24)}
+    for n in range(5):
+        images[f"n{n:02d}-copy"] = np.roll(images[f"n{n:02d}"], 2, axis=1)
+        images[f"n{n:02d}-copy"] = jpeg(
+            np.clip(images[f"n{n:02d}-copy"] + rng.normal(0, 2, (32, 32, 3)), 0, 255).astype(np.uint8), 90
+        )
+    images["n09-mirror"] = np.ascontiguousarray(images["n09"][:, ::-1])
+    found = judged(images)
+    groups = {frozenset([g["keep"], *(c["id"] for c in g["copies"])]) for g in found.evidence["groups"]}
+    assert {frozenset([f"n{n:02d}", f"n{n:02d}-copy"]) for n in range(5)} <= groups
+    assert all(len({i.split("-")[0] for i in g}) == 1 for g in groups)
+
+
+def test_signatures_of_a_mirror_image_are_the_mirrored_signatures():
+    view, words = view_of(picture(3)), shipped_words()
+    mirror = view_of(np.ascontiguousarray(picture(3)[:, ::-1]))
+    straight, turned_ = signatures(view, words)
+    other, _ = signatures(mirror, words)
+    assert straight @ other < turned_ @ other
+    assert turned_ @ other > 0.8
+    row = small_picture(picture(3))[None]
+    assert np.allclose(mirrored_picture(row)[0], small_picture(np.ascontiguousarray(picture(3)[:, ::-1])), atol=1e-3)
+
+
+def test_features_have_names_and_are_finite():
+    row, mirrored = compare(view_of(picture(4)), view_of(COPIES["cropped"](picture(4))))
+    assert row.shape == (len(COLUMNS),)
+    assert np.isfinite(row).all()
+    assert not mirrored
+    assert row[COLUMNS.index("zncc")] > 0.95
+    assert compare(view_of(picture(4)), view_of(np.full((100, 100, 3), 90, np.uint8)))[0] is None
+
+
+def test_a_model_reads_back_what_it_wrote():
+    model = shipped_model("large")
+    again = model_from(model.arrays())
+    rows = np.random.default_rng(0).normal(size=(20, len(COLUMNS))).astype(np.float32)
+    rows[3] = np.nan
+    assert np.array_equal(model.probability(rows), again.probability(rows))
+    assert model.probability(rows)[3] == 0
+    assert np.isfinite(model.probability(rows)).all()
+
+
+@pytest.mark.parametrize(("precision", "cut"), [(0.5, 0.5), (0.9, 0.7), (0.99, 0.99), (0.9999, 1.0)])
+def test_the_cut_reaches_the_asked_precision(precision, cut):
+    probability = np.array([1.0, 0.99, 0.95, 0.9, 0.7, 0.5, 0.2, 0.0])
+    assert cut_for(probability, precision) == pytest.approx(cut)
+    chosen = probability[probability >= cut_for(probability, precision)]
+    assert chosen.mean() >= precision
+
+
+def test_without_any_likely_pair_nothing_is_decided():
+    assert cut_for(np.array([0.1, 0.2]), 0.99) == 0.5
+    assert cut_for(np.array([0.6, 0.2]), 0.99) > 0.6
+
+
+def test_memory_is_written_in_few_values_and_survives():
+    kept = {}
+    memory = Remembered(kept.get, kept.__setitem__, "images")
+    row = np.linspace(-0.3, 0.4, 50).astype(np.float32)
+    memory.put("ab12", packed([row, row[:0]]))
+    memory.flush()
+    assert list(kept) == ["duplicates/v1/images/ab"]
+    again, empty = unpacked(Remembered(kept.get, kept.__setitem__, "images").get("ab12"), (50, 0))
+    assert np.allclose(again, row, atol=0.4 / 127)
+    assert empty.shape == (0,)
+
+
+def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
+    kept = {}
+    ids = sorted(i for i in album if "-" not in i)
+    images = {i: album[i] for i in ids}
+
+    def embed(batch):
+        return weak_vectors(batch).astype(np.float32)
+
+    context = context_for(ids, pixels=images.get, embed_pixels=embed, store=kept)
+    found = Duplicates()(embeddings_of(ids, weak_vectors([images[i] for i in ids]), "euclidean"), context)
+    fitted = found.evidence["calibration"]
+    assert fitted["radius"] > 0
+    assert set(fitted["recall"]) >= {"re-encoded", "mirrored", "turned"}
+    assert [k for k in kept if k.startswith("duplicates/cut/")]
+    blind = context_for(ids, store=kept)
+    again = Duplicates()(embeddings_of(ids, weak_vectors([images[i] for i in ids]), "euclidean"), blind)
+    assert (again.evidence["decided_by"], again.evidence["radius"]) == ("distance", fitted["radius"])
