@@ -51,12 +51,15 @@ def resolve(
             raise UnknownName("connector", kind, known, f"(address of dataset {name!r} in {config.path})")
         return _target(kind, rest, make, address=address, entry=name, how=f"dataset {name!r} of {config.path}")
     kind, colon, rest = name.partition(":")
+    if connector and colon and kind in known and kind != connector:
+        raise ConfigError(f"--dataset {name} and --connector {connector} name two places; leave one of them out")
     if colon and kind in (*known, IMPORTED):
         if not rest:
             raise ConfigError(f"--dataset {name!r}: the ID after the colon is missing, such as {kind}:photos")
         return _target(kind, rest, make, address=name, how="named with its connector")
     if _exists(name):
-        return _target("folder", name, make, address=f"folder:{name}", how="an existing path")
+        passed_over = f", so not asked of {connector}" if connector not in ("", "folder") else ""
+        return _target("folder", name, make, address=f"folder:{name}", how=f"an existing path{passed_over}")
     if connector:
         if connector not in known:
             raise UnknownName("connector", connector, known)

@@ -43,7 +43,7 @@ def chosen(store: Store, dataset: str, only: str, *, sample: str | None = None) 
     """Ids of the rows to export, in id order, by the newest findings (or by what the platform shows, where there are none).
 
     only: "kept" (all but the copies), "sample" (rows of the selection `sample`, or of any), "duplicates" (the copies).
-    Raises ConfigError when nothing was found yet that could say.
+    Raises ConfigError when nothing was found yet that could say, or no selection has that name.
     """
     if only not in ONLY:
         raise ConfigError(f"--only {only}: say one of {', '.join(ONLY)}")
@@ -55,6 +55,10 @@ def chosen(store: Store, dataset: str, only: str, *, sample: str | None = None) 
         raise ConfigError(f"nothing is known yet of the {name} of rows of {dataset}; find out with: curate {verb}")
     live = [item.id for item in store.items(dataset)]
     if only == "sample":
+        names = sorted({str(value) for value in values.values() if value is not None})
+        if sample is not None and sample not in names:
+            there = ", ".join(names) or "none"
+            raise ConfigError(f"no row of {dataset} is chosen as {sample!r}; selections there are: {there}")
         return [i for i in live if values.get(i) is not None and sample in (None, values[i])]
     return [i for i in live if str(values.get(i) or "").startswith("copy-of/") == (only == "duplicates")]
 

@@ -165,6 +165,7 @@ def test_json_is_alone_on_stdout_and_human_output_is_on_stderr(photos, curate, c
         (("sync", "--dataset", "folder:nowhere", "--model", "pixels"), 4, "nowhere"),
         (("sync", "--dataset", "folder:photos", "--model", "pixel"), 2, "pixels"),
         (("sync", "--model", "pixels"), 2, "--dataset"),
+        (("sync", *BASE, "--connector", "labelbox"), 2, "two places"),
         (("sync", *BASE, "--ops", "duplicate"), 2, "duplicates"),
         (("sync", *BASE, "--device", "gpu"), 2, "auto"),
         (("sync", *BASE, "--precision", "7"), 2, "precision"),
@@ -233,3 +234,14 @@ def test_a_dataset_of_curate_toml_is_used_with_its_own_model(photos, curate, tmp
 def test_a_bare_existing_path_is_a_folder(photos, curate):
     code, document, said = curate("sync", "--dataset", "photos", "--model", "pixels", "--json")
     assert code == 0 and document["dataset"] == "folder:photos" and "an existing path" in said
+
+
+def test_a_path_wins_over_connector_and_says_so(photos, curate):
+    code, _, said = curate("sync", "--dataset", "photos", "--connector", "labelbox", "--model", "pixels", "--dry-run")
+    assert code == 0 and "not asked of labelbox" in said
+
+
+def test_exporting_a_selection_that_is_not_there_names_those_that_are(photos, curate, tmp_path):
+    curate("sync", *BASE, "--sample", "3", "--json")
+    code, _, said = curate("export", *BASE[:2], "--to", tmp_path / "out", "--only", "sample", "--name", "nosuch")
+    assert code == 2 and "nosuch" in said and "sample" in said
