@@ -202,7 +202,7 @@ def model(args, folders, references):
         ways = {"transformers fp32 b1": lambda _, one=one: one(images[0])}
         for engine in engines:
             for dtype in ("fp32", *(["bf16"] if bf16 else [])):
-                made = embedders.load(str(folder), device="cpu", dtype=dtype, options=engine_option(engine))
+                made = embedders.load(str(folder), device="cpu", dtype=dtype, options={"engine": engine})
                 made.runner.threads = 1
                 ways[f"curate {engine} {dtype}"] = lambda _, made=made: made.embed(images)
         taken = interleaved(ways, [None], args.rounds)
@@ -215,10 +215,6 @@ def model(args, folders, references):
                 f"  {way:24} {count / statistics.median(values):7.1f} images/s/core  {gain:5.2f}x"
                 + model_target(name, way, bf16, gain)
             )
-
-
-def engine_option(engine):
-    return {} if engine == "torch" else {"engine": engine}
 
 
 def model_target(name, way, bf16, gain):
