@@ -101,7 +101,8 @@ def _blas_candidates(x: Vectors, reach: float) -> Iterator[tuple[Rows, Rows]]:
     left, right, bound = _augmented(x)
     cut = np.float32(-(reach**2) / 2 - bound)
     n = len(x)
-    columns = max(_BLOCK, min(8 * _BLOCK, n))
+    # A block of products stays in the second cache, or reading it back costs more than the product.
+    columns = max(_BLOCK, min(2 * _BLOCK, n))
     room = np.empty((_BLOCK, columns), dtype=np.float32)
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)
