@@ -89,7 +89,11 @@ def scan(folder, count):
             with Store.open(path) as store:
                 return store.embeddings(DATASET, SPEC.fingerprint, ids=keys)
 
-        acts, key_acts = {"store": ours}, {"store": ours_keys}
+        def ours_streamed(path=path):
+            with Store.open(path) as store:
+                return sum(len(block) for block in store.blocks(DATASET, SPEC.fingerprint))
+
+        acts, key_acts, streams = {"store": ours}, {"store": ours_keys}, {"store": ours_streamed}
         right = ours()
         for packing in ("snappy", "zstd") if dtype else ():
             file = folder / f"{codec}.{packing}.parquet"
@@ -104,11 +108,21 @@ def scan(folder, count):
             def read_keys(read=read):
                 return read(filters=[("id", "in", keys)])
 
+            def stream(file=file):
+                rows = 0
+                for piece in pq.ParquetFile(file).iter_batches(8192, use_threads=False):
+                    flat = piece.column("vector").flatten().to_numpy(zero_copy_only=False)
+                    rows += len(flat.astype(np.float32, copy=False).reshape(-1, DIM))
+                    piece.column("id").to_pylist()
+                return rows
+
+            assert stream() == count
+            streams[f"parquet {packing}"] = stream
             assert np.array_equal(read()[1], right.vectors.astype(dtype).astype(np.float32))
             acts[f"parquet {packing}"], key_acts[f"parquet {packing}"] = read, read_keys
         size = folder_bytes(path)
         print(f"scan {count:,} x {DIM} {codec}: {size / 1e6:.0f} MB on disk ({size / count:.0f} bytes a row)")
-        for what, group in (("full scan", acts), ("1,000 keys", key_acts)):
+        for what, group in (("full scan", acts), ("streamed", streams), ("1,000 keys", key_acts)):
             figures = alternate(group)
             peers = [cpu for name, (_, cpu) in figures.items() if name != "store"]
             for name, (wall, cpu) in figures.items():
