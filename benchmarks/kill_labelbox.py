@@ -37,6 +37,7 @@ class Point:
     vectors_twice: int
     metadata_twice: int
     same: bool
+    alive: bool  # False when the sync had ended before the kill
 
     @property
     def fine(self) -> bool:
@@ -99,6 +100,7 @@ def kill_points(points: int, rows: int, seed: int = 0) -> Iterator[Point]:
             box, dataset = make_box(rows)
             child = start(box, dataset, where)
             time.sleep(after)
+            alive = child.poll() is None
             child.send_signal(signal.SIGKILL)
             child.communicate()
             finish(start(box, dataset, where))
@@ -109,6 +111,7 @@ def kill_points(points: int, rows: int, seed: int = 0) -> Iterator[Point]:
                 done.vector_writes - wanted[2],
                 done.metadata_writes - wanted[3],
                 done.digest() == wanted[0],
+                alive,
             )
             box.__exit__()
             shutil.rmtree(where)
@@ -127,7 +130,9 @@ def report(points: Iterable[Point]) -> int:
         )
     worst = [max(getattr(p, name) for p in found) for name in ("computed_twice", "vectors_twice", "metadata_twice")]
     same = sum(p.same for p in found)
-    print(f"{len(found)} kills, {same} same end states; at most {worst[0]} computed twice (a batch is {BATCH}),")
+    print(
+        f"{sum(p.alive for p in found)} of {len(found)} kills hit a running sync; {same} same end states; at most {worst[0]} computed twice (a batch is {BATCH}),"
+    )
     print(f"{worst[1]} vectors and {worst[2]} metadata rows sent twice (a chunk is {CHUNK})")
     return 0 if all(p.fine for p in found) else 1
 
