@@ -130,9 +130,9 @@ def report(points: Iterable[Point]) -> int:
         )
     worst = [max(getattr(p, name) for p in found) for name in ("computed_twice", "vectors_twice", "metadata_twice")]
     same = sum(p.same for p in found)
-    print(
-        f"{sum(p.alive for p in found)} of {len(found)} kills hit a running sync; {same} same end states; at most {worst[0]} computed twice (a batch is {BATCH}),"
-    )
+    hit = sum(p.alive for p in found)
+    print(f"{hit} of {len(found)} kills hit a running sync; {same} same end states;")
+    print(f"at most {worst[0]} computed twice (a batch is {BATCH}),")
     print(f"{worst[1]} vectors and {worst[2]} metadata rows sent twice (a chunk is {CHUNK})")
     return 0 if all(p.fine for p in found) else 1
 
