@@ -114,6 +114,7 @@ def decode(args, vit):
             target = TARGETS["decode"][name] if way == "fast" else None
             print(f"  {way:6} {1 / middle:8.1f} images/s/core  {gain:5.2f}x{verdict(gain, target)}")
         errors(rows, processor, vit, name)
+        torch.set_num_threads(1)
 
 
 def errors(rows, processor, vit, name):

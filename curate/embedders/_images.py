@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,13 +56,8 @@ class Preprocess:
 
         planes = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())[None].permute(0, 3, 1, 2)
         if pixels.shape[:2] != (height, width):
-            # Decoder threads are many already; a team of OpenMP threads for each would take the cores from the model.
-            team = torch.get_num_threads()
-            if team != 1:
-                torch.set_num_threads(1)
+            _one_thread()
             planes = torch.nn.functional.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
-            if team != 1:
-                torch.set_num_threads(team)
         cut = planes[0, :, top : top + self.crop, left : left + self.crop].contiguous()
         # Planes in memory, as torch made them and as the model takes them; only the axes are the contract's.
         seen: Pixels = cut.permute(1, 2, 0).numpy()
@@ -75,6 +71,18 @@ class Preprocess:
         box = (left * across, top * down, (left + self.crop) * across, (top + self.crop) * down)
         image = Image.fromarray(pixels).resize((self.crop, self.crop), Image.Resampling.BICUBIC, box=box)
         return np.array(image, dtype=np.uint8)
+
+
+def _one_thread() -> None:
+    """Takes the calling thread out of torch's teams; the main thread keeps what the program chose.
+
+    Decoder threads are many already: a team of OpenMP threads for each would take the cores from the model.  Once for each
+    thread, for a change makes torch build its pools anew.
+    """
+    import torch
+
+    if threading.current_thread() is not threading.main_thread() and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 def from_config(config: Mapping[str, Any], *, size: int, fast: bool, family: str) -> Preprocess:

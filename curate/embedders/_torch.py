@@ -57,7 +57,7 @@ class Runner:
         pieces: list[Vectors] = []
         start = 0
         with self._locks[device]:
-            if self.devices[device].type == "cpu":
+            if self.devices[device].type == "cpu" and torch.get_num_threads() != self.threads:
                 torch.set_num_threads(self.threads)
             while start < len(inputs):
                 size = min(self._limits[device], len(inputs) - start)
