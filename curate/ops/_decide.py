@@ -25,6 +25,8 @@ from curate.types import Embeddings, Pixels, Vectors
 
 Only = Callable[[Rows, Rows], npt.NDArray[np.bool_]]
 _WHOLE = 24
+THINNEST = 4
+"""Pixels of the shorter side below which the distance decides."""
 _SHOWN = ("correlation", "worst_block")
 
 
@@ -69,13 +71,14 @@ def calibration(embeddings: Embeddings, context: Context, precision: float) -> d
 
 
 def readable(context: Context) -> Callable[[str], Pixels | None]:
-    """`context.pixels`, with None for what cannot be read."""
+    """`context.pixels`, with None for what cannot be read, and for strips too thin to be laid over anything."""
 
     def read(item: str) -> Pixels | None:
         try:
-            return context.pixels(item)
+            pixels = context.pixels(item)
         except CurateError:
             return None
+        return None if pixels is None or min(pixels.shape[:2]) < THINNEST else pixels
 
     return read
 
