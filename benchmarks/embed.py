@@ -1,6 +1,6 @@
 """The embedding stage against what people do today: decode, model, and the whole pipeline over HTTP, interleaved in one run.
 
-    python benchmarks/embed.py [--data DIR] [--rounds 5] [--rows 240] [--only decode,model,pipeline,gpu]
+    python benchmarks/embed.py [--data DIR] [--rounds 5] [--rows 960] [--only decode,model,pipeline,gpu]
 
 Decode and model are CPU seconds of one thread (`time.process_time`), so that other work on the machine matters little; the
 pipeline is wall time.  Every ratio compares two measurements of the same round; medians over the rounds are printed, with
@@ -8,6 +8,7 @@ the arithmetic.  Models have their true size and random weights: speed does not 
 """
 
 import argparse
+import functools
 import io
 import multiprocessing
 import platform
@@ -333,8 +334,11 @@ class Stub:
         return np.ones((len(batch), 4), np.float32)
 
 
-def ours(urls):
-    """`embed_shard` with thumbnails and facts, every batch committed to a store; rate, and the share the device was busy."""
+def ours(urls, *, keep=True):
+    """`embed_shard` with thumbnails and facts; rate, and the share the device was busy.
+
+    keep: every batch is committed to a store, and the device starts the next one after that, as in `curate embed`.
+    """
     from curate import media
     from curate.pipeline.embed import embed_shard
     from curate.store import Store
@@ -347,7 +351,8 @@ def ours(urls):
         listing.finish()
         start = time.perf_counter()
         for batch in embed_shard(rows, stub, lambda item: media.fetch(item.uri, allow_hosts=("127.0.0.1",))):
-            store.append("bench:x", stub.spec, batch)
+            if keep:
+                store.append("bench:x", stub.spec, batch)
             assert not batch.failures, batch.failures[:1]
         wall = time.perf_counter() - start
     return len(urls) / wall, stub.busy / wall
@@ -366,21 +371,23 @@ def pipeline(args):
         while not port.value:
             time.sleep(0.05)
         ways = {
-            "blog loop": (blog_loop, args.rows // 8),
-            "DataLoader(8)": (data_loader, args.rows),
+            "blog loop": (blog_loop, args.rows // 16),
+            "DataLoader(8)": (data_loader, args.rows // 2),
             "curate": (ours, args.rows),
+            "without store": (functools.partial(ours, keep=False), args.rows),
         }
-        taken, busy = {name: [] for name in ways}, []
+        taken = {name: [] for name in ways}
+        busy = {name: [] for name in ways}
         for _ in range(max(2, args.rounds // 2)):
             for name, (way, count) in ways.items():
                 rate, share = way([f"http://127.0.0.1:{port.value}/{n}" for n in range(count)])
                 taken[name].append(rate)
-                busy += [share] if name == "curate" else []
+                busy[name].append(share)
         server.terminate()
         print(f"{latency_ms} ms")
         for name, rates in taken.items():
-            if name == "curate":
-                share = statistics.median(busy)
+            if name in ("curate", "without store"):
+                share = statistics.median(busy[name])
                 print(
                     f"  {name:14} {statistics.median(rates):7.1f} images/s, device busy {share:.3f} of wall"
                     + verdict(share, 0.95)
@@ -436,7 +443,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=480)
+    parser.add_argument("--rows", type=int, default=960)
     parser.add_argument("--only", default="decode,model,pipeline,gpu")
     args = parser.parse_args()
     only = set(args.only.split(","))
