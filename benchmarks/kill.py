@@ -64,7 +64,7 @@ def make_images(to: Path, count: int, seed: int = 0) -> None:
     for i in range(count):
         if i % 10 or last is None:
             coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-            last = Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
+            last = Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)
             last.save(to / f"{i:05d}.png")
         else:
             last.save(to / f"{i:05d}.jpg", quality=60)
