@@ -105,7 +105,8 @@ def state(store: Path) -> dict:
         plan = plan_to_json(make_plan(held, dataset, findings=findings.values(), owned=owned, spec=spec))
         values = {name: {f: dict(v) for f, v in found.values.items()} for name, found in findings.items()}
         table = store / "results" / "curate.csv"
-        results = sorted(csv.reader(table.open(newline="", encoding="utf-8")))
+        with table.open(newline="", encoding="utf-8") as file:
+            results = sorted(csv.reader(file))
         return {
             "ids": list(rows.ids),
             "vectors": rows.vectors.tobytes(),
