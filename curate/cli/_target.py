@@ -96,6 +96,6 @@ def _ask_all(name: str, kinds: Iterable[str], make: Callable[[str], Connector]) 
     if not found:
         raise NotFound(
             f"dataset {name!r} was not found. Tried: {', '.join(tried)}. "
-            "Say where it is, such as folder:PATH, labelbox:ID or fiftyone:NAME."
+            f"Say where it is: {', '.join(f'{kind}:ID' for kind in registry.names(registry.CONNECTORS))}."
         )
     return _target(found[0], name, make, address=f"{found[0]}:{name}", how=f"{found[0]} has it")

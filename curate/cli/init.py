@@ -27,7 +27,7 @@ TEMPLATE = """\
 # allow_hosts = []            # private hosts that images may be fetched from
 
 # [datasets.photos]
-# address = "folder:images"   # or "labelbox:cm1...", "fiftyone:quickstart"
+# address = "folder:images"   # or "labelbox:cm1..."
 # sample = "500"              # rows worth labeling, or "10%"
 # taxonomy = "tags.yaml"      # hierarchy to tag along
 

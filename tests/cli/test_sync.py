@@ -169,6 +169,7 @@ def test_json_is_alone_on_stdout_and_human_output_is_on_stderr(photos, curate, c
         (("sync", *BASE, "--ops", "duplicate"), 2, "duplicates"),
         (("sync", *BASE, "--device", "gpu"), 2, "auto"),
         (("sync", *BASE, "--precision", "7"), 2, "precision"),
+        (("sync", "--dataset", "fotos", "--model", "pixels"), 4, "folder:ID, labelbox:ID."),
         (("snyc",), 2, "sync"),
         (("undo", "no-such-run"), 2, "curate sync"),
         (("duplicates", "--dataset", "folder:photos", "--model", "pixels"), 2, "curate"),
