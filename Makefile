@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
-EXTRAS  = models,labelbox,search,maps,report,text,taxonomy,dev
+EXTRAS  = models,labelbox,fiftyone,search,maps,report,text,taxonomy,dev
 JOBS   ?= 2
 
 .PHONY: help setup demo test test-all lint types clean
