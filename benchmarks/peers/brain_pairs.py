@@ -28,13 +28,13 @@ def main(features, out):
     name_of = dict(zip(dataset.values("id"), files, strict=True))
     pairs, began = {}, time.process_time()
     index = fob.compute_similarity(dataset, embeddings=vectors, brain_key="near", backend="sklearn", metric="cosine")
-    for threshold in (0.6, 0.5, 0.4, 0.333, 0.25, 0.2, 0.1):
+    for threshold in (0.1, 0.2, 0.25, 0.333, 0.4, 0.5, 0.6):
         index.find_duplicates(thresh=threshold)
         for kept, copies in index.neighbors_map.items():
-            for copy, distance in copies:
-                pairs[tuple(sorted((name_of[kept], name_of[copy])))] = float(distance)
+            for copy, _ in copies:  # the distances it lists are not in the unit of its threshold
+                pairs.setdefault(tuple(sorted((name_of[kept], name_of[copy]))), threshold)
     rows = sorted((a, b, d) for (a, b), d in pairs.items())
-    found = {"pairs": rows, "default": 0.2, "unit": "its own distance", "cpu": time.process_time() - began}
+    found = {"pairs": rows, "default": 0.2, "unit": "its threshold", "cpu": time.process_time() - began}
     Path(out).write_text(json.dumps({"FiftyOne Brain": found}))
     dataset.delete()
 

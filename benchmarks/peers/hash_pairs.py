@@ -18,15 +18,29 @@ from types import ModuleType
 ABSENT = ("torch", "torchvision")
 
 
+class Everywhere(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Nothing
+
+
+class Nothing(metaclass=Everywhere):
+    """Stands for any class, function or module of what is absent."""
+
+    def __init__(self, *_, **__):
+        pass
+
+
 class Anything(ModuleType):
-    """A module whose every name is a class."""
+    """A module whose every name is `Nothing`."""
 
     __path__: tuple = ()
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {})
+        return Nothing
 
 
 class Stand(MetaPathFinder, Loader):
