@@ -166,6 +166,11 @@ class Store:
         """Live rows that have a vector at their current version, in id order."""
         return self._vectors.embedded_ids(dataset, fingerprint)
 
+    def generation(self, dataset: str, fingerprint: str) -> int:
+        """A number that grows whenever vectors of a set are written, for what was computed from them and is kept."""
+        key = self._vectors.spec_key(dataset, fingerprint)
+        return int(self._db.value("SELECT coalesce(max(key), 0) FROM segment WHERE spec=?", (key,)))
+
     def facts(self, dataset: str, ids: Sequence[str]) -> list[Facts]:
         """What was seen while each row was decoded, one a row; empty facts where nothing was."""
         rows = self._db.by_ids(
