@@ -103,7 +103,8 @@ class _Points:
         usable = np.flatnonzero(self._repeats < wanted)
         value = near[usable]
         least = np.partition(value, len(value) - wanted)[len(value) - wanted]
-        return usable[value + doubt >= least - doubt]
+        found: Rows = usable[value + doubt >= least - doubt]
+        return found
 
     def ordered(self, query: Vectors, rows: Rows, wanted: int) -> tuple[Rows, Array]:
         """The `wanted` nearest of some ascending rows, by the exact distance and then by number."""
