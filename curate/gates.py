@@ -130,15 +130,24 @@ def _duplicates(name: str, limit: float, stored: Stored, _settings: Mapping[str,
 
 
 def _leakage(name: str, limit: float, stored: Stored, settings: Mapping[str, str]) -> Gate:
+    """Rows that share a picture with rows of other splits, less those of its commonest split: what would have to go.
+
+    Which row of a group is the kept one does not matter, nor whether it has a split.
+    """
     splits = _field(stored, settings["split"], name)
-    leaked = {
-        copy: kept
-        for copy, kept in _copies(stored, name).items()
-        if splits.get(copy) is not None and splits.get(kept) is not None and splits[copy] != splits[kept]
-    }
-    first = next(iter(sorted(leaked.items())), None)
-    shown = f"{len(leaked):,} copies across splits" + (f", such as {first[0]} of {first[1]}" if first else "")
-    return _at_most(name, len(leaked) / max(stored.rows, 1), limit, shown)
+    groups: dict[str, list[str]] = {}
+    for copy, kept in sorted(_copies(stored, name).items()):
+        groups.setdefault(kept, [kept]).append(copy)
+    leaked, shown = 0, ""
+    for group in groups.values():
+        found = [(item, splits[item]) for item in group if splits.get(item) is not None]
+        counts = Counter(split for _, split in found)
+        if len(counts) > 1:
+            leaked += len(found) - max(counts.values())
+            first, there = found[0]
+            other = next((item, split) for item, split in found if split != there)
+            shown = shown or f", such as {other[0]} ({other[1]}) of {first} ({there})"
+    return _at_most(name, leaked / max(stored.rows, 1), limit, f"{leaked:,} copies across splits{shown}")
 
 
 def _failed(name: str, limit: float, stored: Stored, _settings: Mapping[str, str]) -> Gate:
