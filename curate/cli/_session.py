@@ -102,7 +102,7 @@ class Session:
             self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
-        """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
+        """The result, on stdout: the document with --json, else the rich renderables (tables, strings)."""
         self.terminal.end_progress()
         whole = {"schema_version": SCHEMA_VERSION, **document}
         kept = EMITTED.get()

@@ -125,7 +125,8 @@ def _emit(session: Session, connector: Connector, target: Target, plan: Plan, pa
             f"{cost['requests']:,} requests, {cost['minutes']:g} minutes at the {cost['requests_per_minute']:,} a minute "
             f"of plan {cost['plan']!r}"
         )
-    session.emit(document, table, *lines, f"push it with: curate apply {path}")
+    session.emit(document, table, *lines)
+    session.say(f"push it with: curate apply {path}")
 
 
 def _estimate(session: Session) -> int:

@@ -133,6 +133,7 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
         dry_run=bool(session.flags["dry_run"]),
         seed=session["seed"],
         retry_failed=bool(session.flags["retry_failed"]),
+        verify=bool(session.flags["verify"]),
         embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]}
         | {"codec": session["codec"]},
     )
