@@ -68,7 +68,7 @@ class Terminal:
         if self.verbosity > QUIET:
             self.end_progress()
             for renderable in renderables:
-                self.results.print(renderable)
+                self.results.print(_calm(renderable))
 
     def progress(self, stage: str, done: int, total: int | None) -> None:
         """A bar with rate and remaining time on a terminal, else a plain line every 30 s and at the end of a stage over 2 s."""
@@ -119,6 +119,20 @@ class Terminal:
 
         # Text, not markup: names of files may look like markup.
         self.console.print(Text(_printable(line), style=style))
+
+
+def _calm(renderable: Any) -> Any:
+    """A table as all of ours look: a rule under the head, no frame, its title above it at the left."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if isinstance(renderable, Table):
+        renderable.box, renderable.pad_edge = SIMPLE_HEAD, False
+        renderable.title_justify, renderable.title_style = "left", "bold"
+        renderable.header_style = "bold"
+        for column in renderable.columns:
+            column.overflow = "fold"  # never an ellipsis: what does not fit goes on in the next line
+    return renderable
 
 
 def _printable(line: str) -> str:

@@ -61,9 +61,8 @@ def command(session: Session, verify: bool) -> int:
         table.add_row(f"connector {row['name']}", row["state"], row["advice"])
     table.add_row("store", store["state"], store["advice"])
     if damaged is not None:
-        table.add_row(
-            "store, every byte", f"{len(damaged):,} damaged files" if damaged else "sound", "" if not damaged else REPAIR
-        )
+        state = f"{len(damaged):,} damaged files" if damaged else "sound"
+        table.add_row("store, every byte", state, REPAIR if damaged else "")
     document = {"extras": extras, "device": device, "connectors": connectors, "store": store, "damaged": damaged}
     session.emit(document, table)
     session.warn_each(damaged or [], rest="--json lists them all")
