@@ -101,6 +101,13 @@ class Session:
         if len(lines) > SHOWN_LINES:
             self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
+    def again(self, command: str) -> str:
+        """A command to type next, with the --store and --config of this one, so that it finds the same store."""
+        import shlex
+
+        given = [(flag, self.flags.get(flag.removeprefix("--"))) for flag in ("--store", "--config")]
+        return " ".join([command, *(f"{flag} {shlex.quote(str(value))}" for flag, value in given if value)])
+
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
         """The result, on stdout: the document with --json, else the rich renderables (tables, strings)."""
         self.terminal.end_progress()
@@ -275,7 +282,7 @@ class Session:
             have = ", ".join(sorted({s.spec.name for s in held})) or "none"
             raise ConfigError(
                 f"no vectors of model {self['model']!r} for {target.address} in {store.path} (stored: {have}). "
-                f"Compute them with: curate embed --dataset {target.address} --model {self['model']}"
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address} --model ' + str(self['model']))}"
             )
         names = sorted({s.spec.name for s in held})
         if len(names) == 1:
@@ -284,7 +291,8 @@ class Session:
                 return named
         if not names:
             raise ConfigError(
-                f"no vectors for {target.address} in {store.path}. Compute them with: curate embed --dataset {target.address}"
+                f"no vectors for {target.address} in {store.path}. "
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
 

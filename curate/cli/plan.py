@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,7 +127,7 @@ def _emit(session: Session, connector: Connector, target: Target, plan: Plan, pa
             f"of plan {cost['plan']!r}"
         )
     session.emit(document, table, *lines)
-    session.say(f"push it with: curate apply {path}")
+    session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(path))}')}")
 
 
 def _estimate(session: Session) -> int:

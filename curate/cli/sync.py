@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +190,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     if document.get("report"):
         session.say(f"report: {document['report']}")
     if result.pushed is None and (result.plan.changes or result.plan.vectors):
-        session.say(f"push it with: curate apply {result.run.path / 'plan.json'}")
+        plan_file = result.run.path / "plan.json"
+        session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(plan_file))}')}")
     elif result.pushed is not None and result.pushed.accepted:
-        session.say(f"take it back with: curate undo {result.run.id}")
+        session.say(f"take it back with: {session.again(f'curate undo {result.run.id}')}")
