@@ -115,6 +115,23 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def anchors(page):
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, **ids)
+def test_anchors_are_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        assert anchor in anchors(page.parent / target if target else page), f"{page.name} links to {target}#{anchor}"
+
+
+def test_every_page_is_reached_from_the_first_one():
+    text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md" and f"({p.name})" not in text] == []
+
+
 def test_the_output_in_the_page_on_ci_is_what_check_prints(world, capfd):
     page = (ROOT / "docs/ci.md").read_text()
     (world / "curate.toml").write_text(next(body for kind, body in blocks(ROOT / "docs/ci.md") if kind == "toml"))

@@ -51,8 +51,12 @@ def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(Session(shared), **values)
 
         command: Any = run
+        own = list(getattr(function, "__click_params__", ()))
+        command.__click_params__ = []
         for name in reversed(mine):
             command = FLAGS[name](command)
+        command.shared_flags = [p.opts[-1].removeprefix("--") for p in command.__click_params__]
+        command.__click_params__ += own  # click turns the list round: a verb's own flags come first
         return command  # type: ignore[no-any-return]
 
     return decorate

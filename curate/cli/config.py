@@ -14,7 +14,7 @@ def command() -> None:
     """Show the configuration and where each value comes from."""
 
 
-@command.command()
+@command.command(short_help="Print every setting and where it comes from.")
 @verb()
 @click.option("--origin", is_flag=True, help="Show where each value comes from.")
 def show(session: Session, origin: bool) -> int:

@@ -32,7 +32,7 @@ def command(context: click.Context, session: Session) -> int | None:
     return 0
 
 
-@command.command()
+@command.command(short_help="Bring a model to this machine and check it.")
 @verb("offline")
 @click.argument("name")
 def fetch(session: Session, name: str) -> int:

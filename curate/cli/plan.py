@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )

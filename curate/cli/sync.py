@@ -30,7 +30,7 @@ FAILED = 3
 @click.option("--no-vectors", is_flag=True, help="Push fields only, no vectors.")
 @click.option("--report", "report_to", default="", metavar="FILE.html", help="Also write the report.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )

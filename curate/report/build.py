@@ -87,7 +87,8 @@ def _which(m: Material) -> str:
 
 def _rows_line(m: Material) -> str:
     line = (
-        f"{m.vectors:,} of {m.rows:,} rows were judged with the model {m.spec.name} ({m.spec.dim:,} dimensions, {m.spec.space.unit_name})."
+        f"{m.vectors:,} of {m.rows:,} rows were judged with the model {m.spec.name} "
+        f"({m.spec.dim:,} dimensions, {m.spec.space.unit_name})."
     )
     return line if m.vectors < m.rows else line.replace(f"{m.vectors:,} of {m.rows:,} rows", f"All {m.rows:,} rows")
 

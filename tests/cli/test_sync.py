@@ -141,7 +141,7 @@ def test_failed_rows_are_listed_and_the_exit_code_says_so(photos, curate):
 
 
 def test_hostile_names_survive(photos, curate, tmp_path):
-    names = ['a\nb.png', 'quo"te\'s.png', "<script>alert(1)</script>.png".replace("/", "_"), "\U0001f600.png", "=cmd.png"]
+    names = ["a\nb.png", "quo\"te's.png", "<script>alert(1)</script>.png".replace("/", "_"), "\U0001f600.png", "=cmd.png"]
     for n, name in enumerate(names):
         Image.new("RGB", (30, 30 + n), (n * 50, 3, 250 - 40 * n)).save(photos / name, format="PNG")
     code, document, _ = curate("sync", *BASE, "--sample", "100%", "--json")
