@@ -243,12 +243,21 @@ class Store:
 
     # ---- upkeep
 
-    def verify(self, dataset: str | None = None) -> list[str]:
+    def verify(self, dataset: str | None = None, *, quick: bool = False) -> list[str]:
         """Checks every checksum; returns a line for each damaged file, beginning with its path.
 
+        quick: only of files whose size or time changed since they were last checked (when open for writing that is kept).
         When open for writing, what is damaged is dropped: its rows are missing again.  Raises Corrupt for the catalog itself.
         """
-        return verify(self._vectors, dataset, repair=self._lock is not None)
+        writing = self._lock is not None
+        key = f"verified:{dataset or ''}"
+        known = self.cached(key) if quick else None
+        seen = {str(file): (int(size), int(time)) for file, (size, time) in (known or {}).items()}
+        before = dict(seen)
+        lines = verify(self._vectors, dataset, repair=writing, seen=seen, quick=quick)
+        if writing and seen != before:
+            self.keep(key, seen)
+        return lines
 
     def rewrite(self, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
         """Holds a set in another codec; returns the bytes of its files before and after.
