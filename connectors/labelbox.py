@@ -68,7 +68,7 @@ class LabelboxConnector:
             notify=settings.notify,
             chosen=options.get("fields", ()),
         )
-        self.queues = Queues(self.platform, self.exports, notify=settings.notify)
+        self.queues = Queues(self.platform, self.exports, folder=folder, notify=settings.notify)
         self._folder = folder
 
     @staticmethod
