@@ -24,8 +24,10 @@ def forget_created(folder: Path, kind: str, name: str) -> None:
 
 def created(folder: Path) -> dict[str, list[str]]:
     """What `curate` made in the workspace: "fields" and "embeddings" by name, "batches" by project and name."""
-    path = folder / "created.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads((folder / "created.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):  # cut by a power failure: a cache, which costs only the offer to remove things
+        return {}
 
 
 def _write(folder: Path, known: dict[str, list[str]]) -> None:

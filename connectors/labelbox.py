@@ -49,7 +49,7 @@ class LabelboxConnector:
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self.settings = settings
-        self.platform = Platform(settings.options, offline=settings.offline)
+        self.platform = Platform(settings.options, offline=settings.offline, allow_hosts=settings.allow_hosts)
         options = self.platform.options
         folder = Path(settings.results) / "labelbox"
         self.exports = Exports(self.platform)

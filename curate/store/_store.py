@@ -347,6 +347,11 @@ class Store:
         self._writing()
         self._results.mark_pushed(dataset, self._vectors.spec_key(dataset, fingerprint), target, ids)
 
+    def unmark_pushed(self, dataset: str, fingerprint: str, target: str, ids: Collection[str]) -> None:
+        """Takes that back: the platform turned out not to have them."""
+        self._writing()
+        self._results.unmark_pushed(dataset, self._vectors.spec_key(dataset, fingerprint), target, ids)
+
 
 def _exists(path: Path) -> bool:
     try:
