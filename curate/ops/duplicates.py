@@ -121,12 +121,14 @@ class Duplicates:
         )
         sets = _sets(context.field(self.between)) if self.between else None
         stars = star_groups(rank.order, content, links, protected=protected, sets=sets)
-        groups = [self._described(star, scored, embeddings, context, rank) for star in stars]
+        hashes = context.fact("content_hash") or [""] * len(ids)
+        groups = [self._described(star, scored, embeddings, hashes, rank) for star in stars]
         return self._findings(stars, groups, scored, basis, ids)
 
-    def _described(self, star: Star, scored: Scored, embeddings: Embeddings, context: Context, rank: Ranking) -> dict[str, Any]:
+    def _described(
+        self, star: Star, scored: Scored, embeddings: Embeddings, hashes: Sequence[str], rank: Ranking
+    ) -> dict[str, Any]:
         ids = embeddings.ids
-        hashes = context.fact("content_hash") or [""] * len(ids)
         rows = np.array(star.copies, dtype=np.int64)
         kept = np.full(len(rows), star.kept)
         distance = embeddings.geometry.distance(embeddings.vectors[kept], embeddings.vectors[rows])
