@@ -423,7 +423,22 @@ def test_a_codec_that_cannot_hold_a_set_changes_nothing(store):
     assert [s.codec for s in store.specs()] == ["f32"]
 
 
-ODD = ['a"b', "new\nline", "back\\slash", "\x7f", "é", "😀", "\u2028", " z", "tab\t", "\x01", "\ufeffx", "nul\0x", "</script>", "'"]
+ODD = [
+    'a"b',
+    "new\nline",
+    "back\\slash",
+    "\x7f",
+    "é",
+    "😀",
+    "\u2028",
+    " z",
+    "tab\t",
+    "\x01",
+    "\ufeffx",
+    "nul\0x",
+    "</script>",
+    "'",
+]
 
 
 def test_rows_of_any_name_come_back_in_order_with_their_own_vectors(store, monkeypatch):
