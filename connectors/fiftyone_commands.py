@@ -88,7 +88,9 @@ def status(session: Session) -> int:
     table.add_row("plugin", f"{state}: {place}", advice.get(state, ""))
     table.add_row("database", database, missing)
     table.add_row("similarity backend", getattr(connector, "options", {}).get("backend", BACKENDS[0]), "")
-    session.emit({"plugin": {"path": str(place), "state": state, "source": str(source)}, "database": database, "problem": missing}, table)
+    session.emit(
+        {"plugin": {"path": str(place), "state": state, "source": str(source)}, "database": database, "problem": missing}, table
+    )
     return 0
 
 
