@@ -1,0 +1,1 @@
+"""The FiftyOne plugin of curate."""
