@@ -90,12 +90,15 @@ def has_pixels(ids: Sequence[str], context: Context) -> bool:
 
 
 def by_vectors(
-    embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None
+    embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None, reach: float = 0.0
 ) -> tuple[Scored, str]:
-    """All pairs of `reps` decided by their distance, as far as their codec allows (`Context.band`); and the search strategy."""
+    """All pairs of `reps` decided by their distance, as far as their codec allows (`Context.band`); and the search strategy.
+
+    reach: pairs up to this distance are listed too, not decided.
+    """
     geometry = embeddings.geometry
     band = context.band(radius)
-    reach = max(radius, band[1]) if band else radius
+    reach = max(radius, reach, band[1] if band else 0.0)
     pairs = neighbours_within(embeddings.vectors[reps], geometry, min(reach + 2 * GUARD, geometry.largest))
     i, j, distance = reps[pairs.i], reps[pairs.j], pairs.distance
     if only is not None:
