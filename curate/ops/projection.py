@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -132,7 +133,8 @@ def _upright(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
 class Projection:
     """The op "map": coordinates of every row, kept as findings; it owns no field, so nothing of it is pushed.
 
-    Evidence: method, dims, seed, trustworthiness, and points: id -> [x, y] or [x, y, z].
+    Evidence: method, dims, seed, trustworthiness, and points: id -> [x, y] or [x, y, z].  Arrays: the same points (n, dims)
+    with their ids as JSON, for panels that draw 100,000 of them.
     """
 
     method: str = "umap"
@@ -157,4 +159,5 @@ class Projection:
             "trust_rows": found.trust_rows,
         }
         points = {i: place for i, place in zip(embeddings.ids, np.round(found.points, 5).tolist(), strict=True)}
-        return Findings(self.name, {}, {**summary, "points": points}, summary)
+        arrays = {"points": found.points, "ids": np.frombuffer(json.dumps(list(embeddings.ids)).encode(), dtype=np.uint8)}
+        return Findings(self.name, {}, {**summary, "points": points}, summary, arrays)

@@ -96,6 +96,15 @@ class Results:
         with self.db.decoding():
             return {name: _unpacked(body) for name, body in rows}
 
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        text = self.db.value(
+            "SELECT json_extract(body, '$.values') FROM finding WHERE dataset=? AND fingerprint=? AND op=?",
+            (dataset_key(self.db, dataset), fingerprint, op),
+        )
+        with self.db.decoding():
+            return {} if text is None else dict(json.loads(text))
+
     def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
         """Op -> (number of its findings, which a new run changes; their summary), without reading the findings whole."""
         rows = self.db.rows(

@@ -275,6 +275,10 @@ class Store:
         """Name -> the array that an op kept beside its findings (`Findings.arrays`); {} where there are none."""
         return self._results.arrays(dataset, fingerprint, op)
 
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        return self._results.values(dataset, fingerprint, op)
+
     def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
         """Op -> (a number that a new run of it changes, its summary), without reading the findings whole."""
         return self._results.summaries(dataset, fingerprint)
