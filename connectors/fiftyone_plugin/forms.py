@@ -14,7 +14,6 @@ from connectors.fiftyone_plugin.trouble import say
 from connectors.fiftyone_plugin.words import FIELD_WORDS, plan_line, when
 from curate.config import load_config
 
-WAITING_S = 10
 LAUNCH = "fiftyone delegated launch"
 
 
@@ -55,6 +54,14 @@ def executor_seen() -> bool:
         if "delegated" in words and "launch" in words:
             return True
     return bool(DelegatedOperationService().get_running_operations())
+
+
+def waiting_jobs(dataset: str) -> int:
+    """How many delegated jobs of ours for this dataset are queued."""
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    queued = DelegatedOperationService().get_queued_operations(dataset_name=dataset)
+    return sum("/curate_" in str(operation.operator) for operation in queued)
 
 
 def _model(form: Any, at: Any) -> None:

@@ -1,4 +1,4 @@
-"""The Curate panel: what each click does.  What is shown is drawn by `render`, read by `reading`, `cutting`, `scatter`, `tree`."""
+"""The Curate panel: what each click does.  What is shown is drawn by `render` and read by `reading` and its neighbours."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from fiftyone.operators.categories import Categories
 from connectors.fiftyone_plugin import jobs, render, tree
 from connectors.fiftyone_plugin.cutting import cut_findings, recut
 from connectors.fiftyone_plugin.desk import PROTECT, Desk, desk, flat, record_place
+from connectors.fiftyone_plugin.render_duplicates import precision_of
+from connectors.fiftyone_plugin.render_more import BY_FIELD, at_cut, sample_ids
 from connectors.fiftyone_plugin.scatter import scatter
 from connectors.fiftyone_plugin.trouble import say
 from connectors.fiftyone_plugin.words import counted, done_line
@@ -67,7 +69,13 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     def on_load(self, ctx: Any) -> None:
         """The start, and a reload of the page."""
         state = ctx.panel.state
-        for name, value in {"tab": "overview", "precision": 0.99, "group_page": 0, "method": "cluster", "budget": "10%"}.items():
+        for name, value in {
+            "tab": "overview",
+            "precision": 0.99,
+            "group_page": 0,
+            "method": "cluster",
+            "budget": "10%",
+        }.items():
             if state.get(name) is None:
                 state.set(name, value)
         state.set({"plan": None, "drawn": None, "notice": None})
@@ -83,7 +91,10 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         ctx.panel.state.set({"drawn": None, "plan": None})
 
     def on_tab(self, ctx: Any) -> None:
-        """Another tab."""
+        """Another tab.  The App tells it on every redraw, also when it is the same one."""
+        if ctx.params.get("value") == ctx.panel.state.get("shown_tab"):
+            return
+        ctx.panel.state.set("shown_tab", ctx.params.get("value"))
         ctx.panel.state.set({"tab": ctx.params.get("value") or "overview", "notice": None, "plan": None})
 
     @event
@@ -132,14 +143,14 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     @event
     def on_precision(self, ctx: Any, at: Desk) -> None:
         """The precision slider."""
-        ctx.panel.state.set({"precision": render.precision_of(ctx.params.get("value")), "group_page": 0, "plan": None})
+        ctx.panel.state.set({"precision": precision_of(ctx.params.get("value")), "group_page": 0, "plan": None})
 
     @event
     def on_radius(self, ctx: Any, at: Desk) -> None:
         """The distance slider."""
         graph = at.graph
         if graph is not None:
-            radius = float(ctx.params.get("value") or 0) / render.STEPS * graph.reach
+            radius = float(ctx.params.get("value") or 0)
             ctx.panel.state.set({"radius": radius, "group_page": 0, "plan": None})
 
     def on_page(self, ctx: Any) -> None:
@@ -207,7 +218,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
             return
         store, held = at.ready()
         assert held.spec is not None
-        drawn = scatter(store, held.key, held.spec, ctx.panel.state.get("colour") or "", duplicate=render.at_cut(ctx, at))
+        drawn = scatter(store, held.key, held.spec, ctx.panel.state.get("colour") or "", duplicate=at_cut(ctx, at))
         ids = at.there(drawn.picked(points)) if drawn else []
         if ids:
             ctx.panel.state.picked = len(ids)
@@ -227,7 +238,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         state = ctx.panel.state
         options = {name: state.get(name) or None for name in ("method", "budget", "field", "given")}
         options["name"] = state.get("sample_name") or None
-        if options["method"] not in render.BY_FIELD:
+        if options["method"] not in BY_FIELD:
             options["field"] = None
         if store.count(held.key) > LARGE:
             self._prompt(ctx, "sample", {k: v for k, v in options.items() if v})
@@ -240,7 +251,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     @event
     def show_sample(self, ctx: Any, at: Desk) -> None:
         """The last sample, in order of choice."""
-        self._grid(ctx, at, render.sample_ids(at), "chosen samples")
+        self._grid(ctx, at, sample_ids(at), "chosen samples")
 
     @event
     def review_sample(self, ctx: Any, at: Desk) -> None:
@@ -250,14 +261,21 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     # tags
 
     @event
-    def open_tag(self, ctx: Any, at: Desk) -> None:
+    def on_tag_row(self, ctx: Any, at: Desk) -> None:
         """A line of the tree: its samples go into the grid, the least sure ones first, and the line opens or closes."""
+        row = ctx.params.get("row")
+        if not isinstance(row, int) or row < 0:  # the head
+            return
         store, held = at.ready()
         assert held.spec is not None
-        path, facet = str(ctx.params.get("tag") or ""), str(ctx.params.get("facet") or "path")
+        facet = str(ctx.params.get("path") or "").rpartition("tree_")[2] or "path"
         values = tree.tags(store, held.key, held.spec)
         confidence = values.get(tree.facets(values).get(facet, ""), {})
         opened = ctx.panel.state.get("opened") or ""
+        lines = tree.branches(values.get(facet, {}), confidence, opened.partition(":")[2] if opened.startswith(facet) else "")
+        if row >= len(lines):
+            raise ConfigError("the tags changed since this was drawn; click again")
+        path = lines[row].path
         closing = opened == f"{facet}:{path}" or opened.startswith(f"{facet}:{path}/")
         parent = path.rpartition("/")[0]
         ctx.panel.state.opened = (f"{facet}:{parent}" if parent else "") if closing else f"{facet}:{path}"
@@ -286,7 +304,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     # plan, apply, undo
 
     def _review(self, ctx: Any, at: Desk, ops: str) -> None:
-        store, held = at.ready()
+        held = at.ready()[1]
         assert held.spec is not None
         options = {"dataset": held.key, "model": held.spec.name, "ops": ops or None, "no_vectors": bool(ops)}
         done = jobs.run("plan", at.place.path, options)

@@ -157,7 +157,13 @@ class App:
 
     def execute(self, operator, dataset, params=None, **more):
         """Runs an operator of the plugin as the App does."""
-        body = {"operator_uri": f"@curate/curate/{operator}", "dataset_name": dataset, "params": params or {}, "view": [], **more}
+        body = {
+            "operator_uri": f"@curate/curate/{operator}",
+            "dataset_name": dataset,
+            "params": params or {},
+            "view": [],
+            **more,
+        }
         return self.post("/operators/execute", body)
 
 
