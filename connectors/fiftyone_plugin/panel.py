@@ -15,7 +15,7 @@ from connectors.fiftyone_plugin import jobs, render, tree
 from connectors.fiftyone_plugin.cutting import cut_findings, recut
 from connectors.fiftyone_plugin.desk import PROTECT, Desk, desk, flat, record_place
 from connectors.fiftyone_plugin.render_duplicates import precision_of
-from connectors.fiftyone_plugin.render_more import BY_FIELD, at_cut, sample_ids
+from connectors.fiftyone_plugin.render_more import at_cut, sample_ids, sample_options
 from connectors.fiftyone_plugin.scatter import scatter
 from connectors.fiftyone_plugin.trouble import say
 from connectors.fiftyone_plugin.words import counted, done_line
@@ -226,26 +226,21 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # sample
 
-    def on_sample_field(self, ctx: Any) -> None:
-        """A field of the sample form."""
-        name = str(ctx.params.get("path") or "").rpartition(".")[2] or "budget"
-        ctx.panel.state.set(name, ctx.params.get("value"))
+    def on_method(self, ctx: Any) -> None:
+        """Another method: some take a field."""
+        ctx.panel.state.method = ctx.params.get("value") or "cluster"
 
     @event
     def choose_sample(self, ctx: Any, at: Desk) -> None:
         """Chooses at once; of large datasets the form asks whether to schedule it."""
         store, held = at.ready()
-        state = ctx.panel.state
-        options = {name: state.get(name) or None for name in ("method", "budget", "field", "given")}
-        options["name"] = state.get("sample_name") or None
-        if options["method"] not in BY_FIELD:
-            options["field"] = None
+        options = sample_options(ctx.panel.state)
         if store.count(held.key) > LARGE:
-            self._prompt(ctx, "sample", {k: v for k, v in options.items() if v})
+            self._prompt(ctx, "sample", options)
             return
         done = jobs.run("sample", at.place.path, {**options, "dataset": held.key, "model": held.spec and held.spec.name})
         record_place(at.dataset, at.place.path)
-        state.set({"drawn": None, "plan": None})
+        ctx.panel.state.set({"drawn": None, "plan": None})
         self._grid(ctx, at, [str(i) for i in done.document["ids"]], "chosen samples")
 
     @event

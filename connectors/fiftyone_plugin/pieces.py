@@ -21,8 +21,9 @@ class Press(NamedTuple):
     disabled: bool = False
 
 
-FIT: Mapping[str, Any] = {"item": {"sx": {"width": "auto", "maxWidth": "100%", "alignSelf": "center"}}}
+FIT: Mapping[str, Any] = {"item": {"sx": {"width": "auto", "maxWidth": "100%", "alignSelf": "inherit"}}}
 """For a part of a row: it keeps its own width."""
+PADDED = {"px": 1.25, "py": 0.6, "minHeight": "36px"}
 GROW: Mapping[str, Any] = {"item": {"sx": {"flex": "1 1 130px", "width": "auto", "maxWidth": "100%"}}}
 """For a part of a row that shares what is left."""
 
@@ -50,9 +51,9 @@ def alert(parent: Any, name: str, words: str, severity: str) -> None:
     parent.view(name, types.AlertView(label=words, severity=severity))
 
 
-def row(parent: Any, name: str, *, gap: float = 1, spread: bool = False) -> Any:
+def row(parent: Any, name: str, *, gap: float = 1, spread: bool = False, low: bool = False) -> Any:
     """Parts side by side (each with FIT or GROW), wrapped where the panel is narrow."""
-    sx = {"display": "flex", "flexWrap": "wrap", "alignItems": "center", "gap": gap}
+    sx = {"display": "flex", "flexWrap": "wrap", "alignItems": "flex-end" if low else "center", "gap": gap}
     sx["justifyContent"] = "space-between" if spread else "flex-start"
     return parent.h_stack(name, gap=gap, componentsProps={"grid": {"sx": sx}})
 
@@ -75,7 +76,7 @@ def button(parent: Any, one: Press) -> None:
         params=dict(one.params or {}),
         disabled=one.disabled,
         title=one.title,
-        componentsProps=dict(FIT),
+        componentsProps={**FIT, "button": {"sx": PADDED}} if not one.strong else dict(FIT),
     )
 
 
@@ -105,7 +106,7 @@ def table(parent: Any, name: str, head: Mapping[str, str], rows: Sequence[Mappin
         componentsProps={
             "table": {"sx": {"minWidth": 0}},
             "tableHeadCell": {"sx": {"fontWeight": 600, "fontSize": "0.8rem", "color": "text.secondary", "py": 0.5}},
-            "tableBodyCell": {"sx": {"fontSize": "0.9rem", "py": 0.6, "whiteSpace": "pre", **more.pop("cell", {})}},
+            "tableBodyCell": {"sx": {"fontSize": "0.9rem", "py": 0.6, "overflowWrap": "anywhere", **more.pop("cell", {})}},
         },
         **more,
     )

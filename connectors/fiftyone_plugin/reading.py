@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from curate.errors import CurateError, StoreError
 from curate.store import Store
 from curate.types import EmbedderSpec
 
@@ -80,6 +80,7 @@ def overview(store: Store, found: Held) -> Overview:
         return Overview(rows, 0, 0, rows, 0, "", runs=runs)
     print_ = found.spec.fingerprint
     failures = store.failures(found.key, print_)
+    called = names(store, found.key, [f.id for f in failures])
     stored = next(s for s in store.specs(found.key) if s.spec.fingerprint == print_)
     left = len(store.missing(found.key, found.spec))
     results = {op: summary for op, (_, summary) in store.summaries(found.key, print_).items()}
@@ -91,7 +92,7 @@ def overview(store: Store, found: Held) -> Overview:
         size_of(store.path),
         stored.codec,
         results,
-        [(f.id, f"{f.reason} {f.detail}".strip()) for f in failures],
+        [(called[f.id], f"{f.reason} {f.detail}".strip()) for f in failures],
         runs,
     )
 
@@ -138,10 +139,10 @@ def failed_lines(failures: Sequence[tuple[str, str]], most: int = 5) -> list[str
     return [*lines, f"and {len(failures) - most:,} more"] if len(failures) > most else lines
 
 
-def known(store: Store, key: str, ids: Collection[str]) -> list[str]:
-    """Those of `ids` that are still rows, in the order given."""
-    live = {item.id for item in store.items(key, ids=set(ids))}
-    return [i for i in ids if i in live]
+def names(store: Store, key: str, ids: Collection[str]) -> dict[str, str]:
+    """Id -> the name of its file, which people know; the id itself for rows that are gone."""
+    found = {item.id: unquote(urlsplit(item.uri).path).rpartition("/")[2] for item in store.items(key, ids=set(ids))}
+    return {i: found.get(i) or i for i in ids}
 
 
 def class_fields(store: Store, key: str, most: int = 60) -> list[str]:
@@ -160,9 +161,3 @@ def class_fields(store: Store, key: str, most: int = 60) -> list[str]:
 def counted(values: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Values with how often each is there, the most frequent first."""
     return sorted(Counter(str(v) for v in values.values() if v is not None).items(), key=lambda p: (-p[1], p[0]))
-
-
-def explain(err: CurateError, place: Path) -> str:
-    """An error of the store in words for the panel, with what to do."""
-    text = str(err)
-    return text if isinstance(err, StoreError) and str(place) in text else f"{text} (store: {place})"

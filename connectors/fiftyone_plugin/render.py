@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fiftyone.operators import types
 
 from connectors.fiftyone_plugin import jobs, reading
 from connectors.fiftyone_plugin.desk import Desk, desk
-from connectors.fiftyone_plugin.pieces import FIT, Press, alert, button, buttons, heading, row, table, text, tiles
+from connectors.fiftyone_plugin.pieces import FIT, GROW, Press, alert, button, buttons, heading, row, table, text, tiles
 from connectors.fiftyone_plugin.render_duplicates import duplicates
 from connectors.fiftyone_plugin.render_more import map_, sample, tags
 from connectors.fiftyone_plugin.trouble import say
 from connectors.fiftyone_plugin.words import FIELD_WORDS, counted, plan_line, size, when
+from curate.types import Change, Scalar
 
 if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
 
+COPY_OF = "copy-of/"
 TABS = {"overview": "Overview", "duplicates": "Duplicates", "map": "Map", "sample": "Sample", "tags": "Tags"}
 
 
@@ -28,7 +31,7 @@ def page(panel: CuratePanel, ctx: Any) -> Any:
         with desk(ctx) as at:
             _head(root, panel, ctx, at)
             if state.get("plan"):
-                _plan(root, panel, ctx)
+                _plan(root, panel, ctx, at)
             else:
                 body = types.Object()
                 _DRAWN[state.get("tab") or "overview"](body, panel, ctx, at)
@@ -49,10 +52,11 @@ def _head(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     root.str("tab", default=ctx.panel.state.get("tab") or "overview", view=view, on_change=panel.on_tab)
     notice = ctx.panel.state.get("notice")
     if notice:
-        alert(root, "notice", notice["text"], notice["severity"])
+        line = row(root, "said")
+        line.view("notice", types.AlertView(label=notice["text"], severity=notice["severity"], componentsProps=dict(GROW)))
         run = ctx.panel.state.get("run")
         if run and notice["severity"] == "success":
-            buttons(root, "take_back", [Press("undo_last", "Undo", panel.undo, "undo", params={"run": run})])
+            button(line, Press("undo_last", "Undo", panel.undo, "undo", params={"run": run}))
     if at.held is not None and len(at.held.models) > 1 and at.held.spec is not None:
         models = types.DropdownView(compact=True)
         for name in at.held.models:
@@ -127,7 +131,7 @@ def _waiting(root: Any, at: Desk) -> None:
         )
 
 
-def _plan(root: Any, panel: CuratePanel, ctx: Any) -> None:
+def _plan(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     """What would be written, before it is."""
     from pathlib import Path
 
@@ -154,10 +158,7 @@ def _plan(root: Any, panel: CuratePanel, ctx: Any) -> None:
         ]
         table(body, "fields", head, rows, cell={"whiteSpace": "normal"})
         head = {"sample": "sample", "field": "field", "before": "before", "after": "after"}
-        rows = [
-            {"sample": c.item_id, "field": c.field, "before": _value(c.before), "after": _value(c.after)}
-            for c in shown.examples
-        ]
+        rows = _examples(at, shown.examples)
         heading(body, "examples_title", "For example")
         table(body, "examples", head, rows)
     label = f"Apply {counted(shown.changes, 'change')}" if shown.changes else "Write the vectors"
@@ -166,8 +167,21 @@ def _plan(root: Any, panel: CuratePanel, ctx: Any) -> None:
     root.define_property("plan_view", body, view=types.GridView(gap=2))
 
 
-def _value(value: Any) -> str:
-    return "—" if value is None else str(value)
+def _examples(at: Desk, changes: Sequence[Change]) -> list[dict[str, str]]:
+    """Some changes, with the names of files instead of ids."""
+    store, held = at.ready()
+    others = [str(v).removeprefix(COPY_OF) for c in changes for v in (c.before, c.after) if str(v).startswith(COPY_OF)]
+    called = reading.names(store, held.key, [*(c.item_id for c in changes), *others])
+
+    def shown(value: Scalar) -> str:
+        if value is None:
+            return "—"
+        text = str(value)
+        return f"copy of {called[text.removeprefix(COPY_OF)]}" if text.startswith(COPY_OF) else text
+
+    return [
+        {"sample": called[c.item_id], "field": c.field, "before": shown(c.before), "after": shown(c.after)} for c in changes
+    ]
 
 
 _DRAWN = {"overview": _overview, "duplicates": duplicates, "map": map_, "sample": sample, "tags": tags}

@@ -46,8 +46,8 @@ def duplicates(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     nothing = not found.stars
     presses = [
         Press("review", "Review changes", panel.review_duplicates, "fact_check", strong=True),
-        Press("show", "Copies in grid", panel.show_copies, "grid_view", disabled=nothing),
-        Press("groups", "Groups in grid", panel.show_groups, "view_module", disabled=nothing),
+        Press("show", "Show copies", panel.show_copies, "grid_view", disabled=nothing),
+        Press("groups", "Show groups", panel.show_groups, "view_module", disabled=nothing),
         Press("again", "Find again…", panel.find_duplicates, "refresh"),
     ]
     buttons(root, "do", presses)

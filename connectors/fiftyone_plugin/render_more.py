@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
 
 BY_FIELD = ("ordered", "balanced", "uncertain")
-LEGEND = 12
+SAMPLE_FORM: Mapping[str, tuple[str, str, str]] = {
+    "budget": ("How many", "10%", "500 or 10%"),
+    "given": ("Leave out", "", "labeled or split=test"),
+    "name": ("Name", "sample", ""),
+}
+"""Text of the sample's form: label, usual value, hint."""
 
 
 def _no_vectors(root: Any, panel: CuratePanel, at: Desk, why: str) -> bool:
@@ -56,10 +61,10 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         text(root, "empty", "The vectors are not laid out in two dimensions yet.")
         buttons(root, "do", [Press("draw", "Draw the map…", panel.draw_map, "scatter_plot", strong=True)])
         return
-    line = row(root, "controls")
+    line = row(root, "controls", low=True)
     view = types.DropdownView(label="Colour by", componentsProps=dict(GROW))
     for key, label in choices.items():
-        view.add_choice(key, label=f"colour by {label}" if key else label)
+        view.add_choice(key, label=label)
     line.enum("colour", list(choices), default=by, view=view, on_change=panel.on_colour)
     button(line, Press("all", "All samples", panel.clear_grid, "grid_view"))
     button(line, Press("draw", "Draw again…", panel.draw_map, "refresh"))
@@ -70,7 +75,7 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         "plot",
         layout={
             "dragmode": "lasso", "hovermode": "closest", "showlegend": len(points.clouds) > 1,
-            "legend": {"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "itemsizing": "constant", "font": {"size": 12}},
+            "legend": {"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "itemsizing": "constant"},
             "xaxis": {"visible": False}, "yaxis": {"visible": False, "scaleanchor": "x"},
             "margin": {"t": 4, "l": 4, "r": 4, "b": 4}, "uirevision": drawn, "height": 520,
         },
@@ -85,6 +90,15 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         else "Draw around points: their samples go into the grid."
     )
     text(root, "hint", hint, faint=True, size="0.9rem")
+
+
+def sample_options(state: Any) -> dict[str, Any]:
+    """The flags of `curate sample` as the form stands; what was typed is in the panel's state under the form's own path."""
+    method = state.get("method") or "cluster"
+    typed = {name: state.get(f"body.how.{name}") for name in SAMPLE_FORM}
+    options = {name: usual if typed[name] is None else typed[name] for name, (_, usual, _) in SAMPLE_FORM.items()}
+    options |= {"method": method, "field": state.get("body.field") if method in BY_FIELD else None}
+    return {name: str(value).strip() or None for name, value in options.items() if value is not None}
 
 
 def sample_ids(at: Desk) -> list[str]:
@@ -102,38 +116,13 @@ def sample(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     store, held = at.ready()
     assert held.spec is not None
     state = ctx.panel.state
-    forms.method_choice(root, "method", on_change=panel.on_sample_field)
-    method = state.get("method") or "cluster"
-    if method in BY_FIELD:
-        root.str(
-            "field",
-            label="Field",
-            description="-FIELD turns it round",
-            default=state.get("field") or "",
-            on_change=panel.on_sample_field,
-        )
+    forms.method_choice(root, "method", on_change=panel.on_method)
+    if (state.get("method") or "cluster") in BY_FIELD:
+        root.str("field", label="Field", description="-FIELD turns it round", default="")
     line = row(root, "how", gap=2)
-    line.str(
-        "budget",
-        view=types.TextFieldView(componentsProps=dict(GROW)),
-        label="How many",
-        default=state.get("budget") or "10%",
-        on_change=panel.on_sample_field,
-    )
-    line.str(
-        "given",
-        view=types.TextFieldView(componentsProps=dict(GROW)),
-        label="Leave out (labeled, FIELD=VALUE)",
-        default=state.get("given") or "",
-        on_change=panel.on_sample_field,
-    )
-    line.str(
-        "sample_name",
-        view=types.TextFieldView(componentsProps=dict(GROW)),
-        label="Name",
-        default=state.get("sample_name") or "sample",
-        on_change=panel.on_sample_field,
-    )
+    for name, (label, usual, hint) in SAMPLE_FORM.items():
+        grown = types.TextFieldView(componentsProps=dict(GROW), placeholder=hint)
+        line.str(name, label=label, default=usual, view=grown)
     text(root, "copies", "Copies are left out anyway.", faint=True, size="0.9rem")
     found = store.summaries(held.key, held.spec.fingerprint).get("sample")
     presses = [Press("choose", "Choose", panel.choose_sample, "playlist_add_check", strong=found is None)]

@@ -32,9 +32,13 @@ def done_line(verb: str, document: Mapping[str, Any]) -> str:
         "sample": lambda d: f"{counted(len(d['ids']), 'sample')} chosen as {d['name']!r}",
         "tag": lambda d: f"{counted(d['summary']['tagged'], 'sample')} tagged, {d['summary']['abstained']:,} left untagged",
         "map": lambda d: f"{counted(d['rows'], 'sample')} mapped by {d['method']}",
-        "apply": lambda d: f"{counted(d['pushed']['accepted'], 'value')} written, {d['pushed']['rejected']:,} refused",
-        "undo": lambda d: f"{counted(d['restored'], 'value')} restored, {len(d['conflicts']):,} kept: edited since",
+        "apply": lambda d: counted(d["pushed"]["accepted"], "value") + " written" + _unless(d["pushed"]["rejected"], "refused"),
+        "undo": lambda d: counted(d["restored"], "value") + " restored" + _unless(len(d["conflicts"]), "kept: edited since"),
     }[verb](document)
+
+
+def _unless(number: int, words: str) -> str:
+    return f", {number:,} {words}" if number else ""
 
 
 def _synced(document: Mapping[str, Any]) -> str:
