@@ -18,6 +18,8 @@ PAGE = 2000
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing", "dev", "holdout")
 """Sample tags that say which split a sample is in."""
 OUR_TAGS = "curate:"
+PROTECT = "curate:protect"
+"""The tag by which a user says that a sample is no copy; also the name of the field that says so."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Rows:
     def _tags(self, tags: Sequence[str]) -> dict[str, Scalar]:
         theirs = sorted(tag for tag in tags if not tag.startswith(OUR_TAGS))
         fields: dict[str, Scalar] = {"tags": ", ".join(theirs)} if theirs else {}
+        if PROTECT in tags:
+            fields[PROTECT] = True
         split = next((tag for tag in theirs if tag.lower() in SPLITS), None)
         return {**fields, "split": split} if split and self._split else fields
 

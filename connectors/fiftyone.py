@@ -12,17 +12,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from connectors._fiftyone_database import Database, checked
+from connectors._fiftyone_brain import BrainRuns
+from connectors._fiftyone_database import BACKENDS, Database, checked
 from connectors._fiftyone_fields import Fields
 from connectors._fiftyone_files import Versions
 from connectors._fiftyone_rows import Place, Rows
 from curate import media
 from curate.errors import ConnectorError, MediaError, Transient
-from curate.protocols import ConnectorSettings
+from curate.protocols import ConnectorSettings, Presentation
 from curate.types import Applied, Change, EmbedderSpec, Item, Page, Rejected, Vectors
 
 MAX_BYTES = 512 * 2**20
@@ -32,7 +34,7 @@ class FiftyOneConnector:
     """One FiftyOne database, as options, environment or FiftyOne's own configuration say; reached when asked something."""
 
     name = "fiftyone"
-    takes_vectors = False
+    takes_vectors = True
     changes_per_push = 20_000
     """Field changes in one chunk: every chunk costs a few requests a field, whatever its size."""
 
@@ -42,6 +44,14 @@ class FiftyOneConnector:
         self.database = Database(self.options, offline=settings.offline, notify=settings.notify)
         self.fields = Fields(self.options.get("field", "curate"), notify=settings.notify)
         self._folder = Path(settings.results) / "fiftyone"
+        self.brain = BrainRuns(
+            self._folder,
+            backend=self.options.get("backend", BACKENDS[0]),
+            similarity_key=self.options.get("similarity_key", "curate_sim"),
+            map_key=self.options.get("map_key", "curate_viz"),
+            notify=settings.notify,
+        )
+        self._last: Place | None = None
 
     @staticmethod
     def configured() -> bool:
@@ -67,6 +77,7 @@ class FiftyOneConnector:
         with self.database.reaching():
             place.samples()
             self.fields.check(place)
+            self.brain.check(place)
             if not place.dataset.persistent:
                 self.settings.notify(
                     f"dataset {place.name!r} is not persistent: FiftyOne deletes it with its results when the last session "
@@ -75,7 +86,8 @@ class FiftyOneConnector:
 
     def place(self, dataset_id: str) -> Place:
         """The dataset or saved view of an address.  Raises NotFound, ConnectorError."""
-        return Place.find(self.database, dataset_id)
+        self._last = Place.find(self.database, dataset_id)
+        return self._last
 
     def doctor(self) -> str:
         """The database that is reached, and how many datasets it has.  Starts none."""
@@ -143,11 +155,68 @@ class FiftyOneConnector:
             return self.fields.push(place, changes)
 
     def push_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Applied:
-        """Refuses them all."""
-        return Applied(0, tuple(Rejected(i, spec.name, "no place for vectors") for i in ids))
+        """Keeps one chunk of vectors beside the store's results, from where the similarity run takes them; durable at once."""
+        place = self.place(dataset_id)
+        with self.database.reaching():
+            known = place.known(ids)
+        rows = [n for n, item_id in enumerate(ids) if item_id in known]
+        self.brain.add(place, spec, [ids[n] for n in rows], vectors[rows])
+        rejected = tuple(Rejected(i, spec.name, "no such sample") for i in ids if i not in known)
+        return Applied(len(rows), rejected)
+
+    def vector_target(self, spec: EmbedderSpec) -> str:
+        """Where vectors of `spec` are, for the dataset used last: vectors that were deleted there are pushed again."""
+        return f"{self.name}:{self.brain.token(self._last, spec)}" if self._last is not None else self.name
 
     def flush(self, dataset_id: str) -> None:
         """Ends a push: fields of ours that hold nothing any more are taken away, saved views made or taken away."""
         place = self.place(dataset_id)
         with self.database.reaching():
-            self.fields.settle(place)
+            self._settle(place)
+
+    def _settle(self, place: Place) -> None:
+        self.fields.settle(place)
+        ours = dict(place.dataset.info.get("curate") or {})
+        store = str(self.settings.results.parent.absolute())
+        if ours.get("store") != store:
+            place.dataset.info["curate"] = {**ours, "store": store}  # where a panel of the App finds what it shows
+            place.dataset.save()
+
+    # what FiftyOne shows itself
+
+    def plan_presentation(self, dataset_id: str, presentation: Presentation) -> dict[str, Any]:
+        """The brain runs and saved views that are not as they should be; {} when all are."""
+        place = self.place(dataset_id)
+        with self.database.reaching():
+            found: dict[str, Any] = dict(self.brain.differs(place, presentation.spec, presentation.points))
+            lacking = self.fields.views.lacking(place, self.fields.held(place))
+        lines = [f"saved view {name!r}" for name in lacking]
+        if "similarity" in found and presentation.spec is not None:
+            lines.append(f"similarity search {self.brain.similarity_key!r} by {presentation.spec.name} ({self.brain.backend})")
+        if "map" in found:
+            lines.append(f"map {self.brain.map_key!r} of {len(presentation.points):,} samples")
+        if lacking:
+            found["views"] = lacking
+        return {**found, "shown": lines} if found else {}
+
+    def present(self, dataset_id: str, extras: Mapping[str, Any], presentation: Presentation) -> None:
+        """Makes the brain runs and saved views of a plan."""
+        place = self.place(dataset_id)
+        with self.database.reaching():
+            spec = presentation.spec
+            if spec is not None:
+                shown = self.brain.differs(place, spec, presentation.points)
+                if "similarity" in shown:
+                    self.brain.show_similarity(place, self.brain.name_of(spec), text=presentation.text)
+                if "map" in shown:
+                    self.brain.show_map(place, presentation.points)
+            if extras:
+                self._settle(place)
+
+    def withdraw(self, dataset_id: str, extras: Mapping[str, Any]) -> int:
+        """Shows again what the brain runs showed before a plan; those that it made are deleted."""
+        place = self.place(dataset_id)
+        with self.database.reaching():
+            done = self.brain.withdraw(place, extras)
+            self._settle(place)
+        return done

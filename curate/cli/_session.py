@@ -159,6 +159,8 @@ class Session:
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
+            if self.flags.get("fiftyone_backend") and name == "fiftyone":
+                options["backend"] = self.flags["fiftyone_backend"]
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
             if self.projects:
@@ -197,6 +199,8 @@ class Session:
             raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
         target = resolve(name, self.config, connector=self["connector"], make=self.connector, configured=self.configured)
         self.say(f"dataset {target.address} ({target.how})")
+        if self.flags.get("fiftyone_backend") and target.connector != "fiftyone":
+            raise ConfigError(f"--fiftyone-backend is for datasets in FiftyOne; {target.address} is none")
         return target
 
     def stored_target(self, store: Store) -> Target:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@verb("dataset", "network", "model", "loading")
+@verb("dataset", "network", "model", "loading", "fiftyone_backend")
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
 @click.option("--ops", default="", metavar="A,B", help="Plan only what these ops found.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
@@ -67,6 +67,8 @@ def command(
     connector.check(target.dataset_id)
     with session.open_store(write=True) as store:
         pull(store, connector, target.key, target.dataset_id, reporter=session.terminal)
+        if not names:
+            _draw(session, store, connector, target)
         plan = _plan(session, store, connector, target, names, vectors=not no_vectors and bool(session["vectors"]))
         run = store.new_run(target.key, "plan")
         path = run.path / "plan.json"
@@ -79,6 +81,17 @@ def command(
     return 0
 
 
+def _draw(session: Session, store: Store, connector: Connector, target: Target) -> None:
+    """The map that the platform will draw, where none was made yet."""
+    from curate.cli._ops import map_ops
+    from curate.pipeline.judge import judge
+    from curate.pipeline.platform import MAP
+
+    ops = map_ops(connector)
+    if ops and MAP not in store.findings(target.key, session.stored_spec(store, target).fingerprint):
+        judge(store, target.key, session.stored_embeddings(store, target), ops, reporter=session.terminal)
+
+
 def _plan(session: Session, store: Store, connector: Connector, target: Target, names: Sequence[str], *, vectors: bool) -> Plan:
     """What would bring the platform to the stored findings; fields of ops that are not installed any more are kept up too.
 
@@ -87,7 +100,7 @@ def _plan(session: Session, store: Store, connector: Connector, target: Target, 
     from curate import registry
     from curate.errors import UnknownName
     from curate.pipeline.plan import make_plan
-    from curate.pipeline.platform import fitting, project_extras, pushable, vector_target
+    from curate.pipeline.platform import fitting, project_extras, pushable, shown_anew, vector_target
 
     spec = session.stored_spec(store, target)
     findings = store.findings(target.key, spec.fingerprint)
@@ -107,7 +120,7 @@ def _plan(session: Session, store: Store, connector: Connector, target: Target, 
         spec=spec,
         target=vector_target(connector, sent) if sent is not None else None,
         fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
-        extras=project_extras(connector, findings),
+        extras=project_extras(connector, findings) | shown_anew(store, connector, target.key, target.dataset_id, sent),
     )
 
 

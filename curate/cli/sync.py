@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ FAILED = 3
 
 
 @click.command()
-@verb("dataset", "network", "model", "loading", "embedding", "seed", "push")
+@verb("dataset", "network", "model", "loading", "embedding", "seed", "push", "fiftyone_backend")
 @click.option("--sample", default="", metavar="N|P%", help="Choose this many rows worth labeling, or a named sample.")
 @click.option("--taxonomy", default="", metavar="FILE", help="Tag the rows along this hierarchy.")
 @click.option(
@@ -92,7 +93,7 @@ def _each(session: Session) -> list[Session]:
 
 def _run(session: Session, names: list[str], options: dict[str, Any], report_to: str) -> tuple[dict[str, Any], int]:
     from curate.cli._interrupt import graceful
-    from curate.cli._ops import ops_of
+    from curate.cli._ops import map_ops, ops_of
     from curate.pipeline.sync import Job, sync
 
     target = session.target
@@ -111,7 +112,10 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
     )
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
         connector = session.connector(target.connector)
-        result = sync(store, connector, session.model_of(store, connector, target), job, reporter=session.terminal, stop=stop)
+        embedder = session.model_of(store, connector, target)
+        if job.vectors:
+            job = replace(job, ops=[*ops, *map_ops(connector)])
+        result = sync(store, connector, embedder, job, reporter=session.terminal, stop=stop)
         document = result.as_dict()
         (result.run.path / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
         if report_to:

@@ -13,7 +13,7 @@ from curate.pipeline import Reporter, Silent
 from curate.pipeline.embed import embed_shard, settle
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
-from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, vector_target
+from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, remember_towers, shown_anew, vector_target
 from curate.pipeline.pull import Pulled, pull
 from curate.pipeline.push import push
 from curate.protocols import Connector, CurationOp, Embedder
@@ -147,6 +147,7 @@ def embed_missing(
     decided = settle(embedder, store.items(dataset), connector.read, stored=held)
     if decided:
         reporter.say(decided)
+    remember_towers(store, embedder)
     spec = embedder.spec
     for line in store.verify(dataset):
         reporter.say(f"corrupt, dropped and computed again: {line}")
@@ -228,7 +229,7 @@ def sync(
             spec=embedder.spec,
             target=vector_target(connector, sent) if sent is not None else None,
             fields=fields,
-            extras=project_extras(connector, findings),
+            extras=project_extras(connector, findings) | shown_anew(store, connector, job.dataset, job.dataset_id, sent),
         )
         (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
     pushed = None
