@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,24 +130,20 @@ def _duplicates(name: str, limit: float, stored: Stored, _settings: Mapping[str,
 
 
 def _leakage(name: str, limit: float, stored: Stored, settings: Mapping[str, str]) -> Gate:
-    """Rows that share a picture with rows of other splits, less those of its commonest split: what would have to go.
-
-    Which row of a group is the kept one does not matter, nor whether it has a split.
-    """
+    """Fewest rows to take out so that no group reaches over two splits; which copy of a group is kept plays no part."""
     splits = _field(stored, settings["split"], name)
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = defaultdict(list)
     for copy, kept in sorted(_copies(stored, name).items()):
-        groups.setdefault(kept, [kept]).append(copy)
-    leaked, shown = 0, ""
-    for group in groups.values():
-        found = [(item, splits[item]) for item in group if splits.get(item) is not None]
-        counts = Counter(split for _, split in found)
-        if len(counts) > 1:
-            leaked += len(found) - max(counts.values())
-            first, there = found[0]
-            other = next((item, split) for item, split in found if split != there)
-            shown = shown or f", such as {other[0]} ({other[1]}) of {first} ({there})"
-    return _at_most(name, leaked / max(stored.rows, 1), limit, f"{leaked:,} copies across splits{shown}")
+        groups[kept].append(copy)
+    leaked, first = 0, ""
+    for kept, copies in sorted(groups.items()):
+        members = [row for row in (kept, *copies) if splits.get(row) is not None]
+        counts = Counter(splits[row] for row in members)
+        leaked += len(members) - max(counts.values(), default=0)
+        if len(counts) > 1 and not first:
+            other = next(row for row in members if splits[row] != splits[members[0]])
+            first = f", such as {other} ({splits[other]}) of {members[0]} ({splits[members[0]]})"
+    return _at_most(name, leaked / max(stored.rows, 1), limit, f"{leaked:,} copies across splits{first}")
 
 
 def _failed(name: str, limit: float, stored: Stored, _settings: Mapping[str, str]) -> Gate:

@@ -44,6 +44,7 @@ def embed_shard(
     max_pixels: int = media.MAX_PIXELS,
     progress: Callable[[int], None] = lambda _done: None,
     stop: Callable[[], bool] = lambda: False,
+    keep: Callable[[Batch], None] | None = None,
 ) -> Iterator[Batch]:
     """Vectors, facts and thumbnails of rows, batch by batch in row order; the same batches whatever the number of threads.
 
@@ -51,6 +52,9 @@ def embed_shard(
     workers: decoder threads; None for one a core.  thumbs: "on" keeps a JPEG of at most 320 px a side, "full" one of full
     size, "off" none.  progress: called with the number of rows that are done.
     stop: asked all the time; once it says True the batches in flight on a device still come, then nothing more.
+    keep: called from the device's thread with every batch as soon as it is computed, and must make it survive a kill of the
+    process (`Store.spool`).  The device then works on while the caller commits; without it, a device starts a batch only when
+    the caller is back from the last one.  In both cases a kill costs at most the batch on each device.
 
     An embedder that has `view(decoded)` and `at_least` (see `PixelEmbedder`) shares one decode with thumbnail and facts; for
     another one the image is decoded a second time at a small scale.  `lanes`, where it has them, are one `embed` a device.
@@ -82,6 +86,7 @@ def embed_shard(
         prepare=stage.prepare,
         finish=[_Lane(stage.spec, lane) for lane in lanes],
         stop=stop,
+        keep=keep,
     )
     return _counted(flow, progress)
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from connectors.folder import FolderConnector
+from curate.cli import main
 from curate.store import Store
 from curate.types import Applied, Rejected
 
@@ -167,10 +168,29 @@ def test_hostile_names_survive(photos, curate, tmp_path):
     assert again["plan"]["changes"] == 0
 
 
-def test_json_is_alone_on_stdout_and_human_output_is_on_stderr(photos, curate, capsys):
-    code, document, said = curate("sync", *BASE)
-    assert code == 0 and document is None
-    assert "folder:photos" in said and "copies" in said and "curate undo" in said
+def test_results_are_on_stdout_and_messages_on_stderr(photos, capsys):
+    assert main(["sync", *BASE, "--report", "r.html"]) == 0
+    out, err = capsys.readouterr()
+    assert "2 copies in" in out
+    assert "curate undo" in err and "report: r.html" in err and "dataset folder:photos" in err
+    assert "curate undo" not in out and "copies in" not in err
+
+
+def test_json_is_alone_on_stdout(photos, capsys):
+    assert main(["sync", *BASE, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["duplicates"]["rows"] == 2
+    assert "copies" not in err
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_no_colour(photos, curate, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (photos / ("long-" * 40 + ".png")).write_bytes((photos / "02.png").read_bytes())
+    curate("sync", *BASE, "--json")
+    assert main(["duplicates", *BASE]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if "long-" in line]
+    assert "long-" * 40 + ".png" in line and "02.png" in line and "\x1b" not in out
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,22 @@ def test_what_is_not_about_one_row_ends_the_run():
         list(embed_shard(ROWS, embedders.load("pixels"), refused))
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_device_is_ahead_of_the_commits_only_where_batches_are_kept(kept):
+    """Without `keep` a batch starts after the commit of the last one; with it at most two wait for theirs."""
+    model, names = Mean(), []
+    flow = embed_shard(ROWS, model, read, batch_size=4, keep=(lambda b: names.extend(b.ids)) if kept else None)
+    for number, batch in enumerate(flow, start=1):
+        deadline = time.monotonic() + (5 if kept else 0.2)
+        allowed = min(10, number + (_flow.AHEAD if kept else 0))
+        while len(model.sizes) < allowed and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.02)
+        assert len(model.sizes) == allowed
+        assert set(batch.ids) <= set(names) if kept else not names
+    assert names == (list(FILES) if kept else [])
+
+
 def test_stop_finishes_the_batch_in_flight_and_ends_all_threads():
     before = threading.active_count()
     slow, asked = Mean(lambda x, n: (time.sleep(0.2), x)[1]), threading.Event()
