@@ -107,6 +107,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_dripped_header(self, rest):
         self.drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 1000)
 
+    def do_dripped_headers(self, rest):
+        self.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200)
+
+    def do_dripped_to_the_end(self, rest):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        self.drip(b"x" * 1000)
+
     def drip(self, data):
         for n in range(len(data)):
             try:
