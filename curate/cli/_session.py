@@ -312,6 +312,16 @@ class Session:
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
 
+    def warn_outdated(self, store: Store, target: Target, spec: EmbedderSpec) -> None:
+        """Says which stored results are of other rows than there are now."""
+        ops = store.outdated(target.key, spec.fingerprint)
+        if ops:
+            one = len(ops) == 1
+            self.warn(
+                f"the rows of {target.address} changed since {', '.join(ops)} {'was' if one else 'were'} judged; "
+                f"judge {'it' if one else 'them'} again with: curate sync --dry-run"
+            )
+
     def stored_embeddings(self, store: Store, target: Target) -> Embeddings:
         """The stored vectors of `stored_spec`, every live row."""
         return store.embeddings(target.key, self.stored_spec(store, target).fingerprint)
