@@ -168,7 +168,7 @@ class FolderConnector:
             fields: Mapping[str, Scalar] = {"label": folder} if by_folder and folder else {}
             yield Item(found.id, uri_of(found.path), found.version, fields, found.media_type)
         if others:
-            self._settings.notify(f"{others} other files in {root} are neither images nor .txt; they are no rows")
+            self._settings.notify(f"neither images nor .txt, so no rows: {others:,} other files in {root}")
 
     def _table(self, path: Path) -> Iterator[Item]:
         for row in rows(path, text_field=self._text_field, id_field=self._id_field):
