@@ -94,8 +94,10 @@ def drift(geometry: Geometry, before: Vectors, now: Vectors) -> float:
 
 
 def _limit(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ConfigError(f"[check] {name} = {value!r}: a number of at least 0 is needed")
+    if name.startswith("max_") and value > 1:
+        raise ConfigError(f"[check] {name} = {value!r} would never fail: it is a share between 0 and 1 (5 % is 0.05)")
     return float(value)
 
 

@@ -21,6 +21,11 @@ FLAGS: Mapping[str, Callable[[Any], Any]] = {
     ),
     "endpoint": _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
     "media_root": _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
+    "fiftyone_backend": _option(
+        "--fiftyone-backend",
+        type=click.Choice(["curate", "sklearn"]),
+        help="Similarity search in FiftyOne: compact, needs curate in the App's environment; or FiftyOne's own.",
+    ),
     "text_field": _option(
         "--text-field", metavar="COLUMN", help="The column with the text, for a CSV or JSON Lines file as dataset."
     ),

@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 SHOWN_LINES = 10
 EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
 """Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
+TERMINAL: ContextVar[Terminal | None] = ContextVar("TERMINAL", default=None)
+"""Who hears lines and progress instead of stderr, when a verb is called as a function."""
 
 
 def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -68,7 +70,7 @@ class Session:
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = dict(flags)
         self.as_json = bool(flags.get("as_json"))
-        self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
+        self.terminal = TERMINAL.get() or Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
         self._refuse_unknown()
@@ -168,6 +170,8 @@ class Session:
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
+            if self.flags.get("fiftyone_backend") and name == "fiftyone":
+                options["backend"] = self.flags["fiftyone_backend"]
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
             if self.projects:
@@ -206,6 +210,8 @@ class Session:
             raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
         target = resolve(name, self.config, connector=self["connector"], make=self.connector, configured=self.configured)
         self.say(f"dataset {target.address} ({target.how})")
+        if self.flags.get("fiftyone_backend") and target.connector != "fiftyone":
+            raise ConfigError(f"--fiftyone-backend is for datasets in FiftyOne; {target.address} is none")
         return target
 
     def stored_target(self, store: Store) -> Target:

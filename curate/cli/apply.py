@@ -12,7 +12,7 @@ REJECTED = 3
 
 
 @click.command()
-@verb("network", "push")
+@verb("network", "push", "fiftyone_backend")
 @click.argument("plan_file", type=click.Path(path_type=Path))
 def command(session: Session, plan_file: Path) -> int:
     """Push a plan; refused when the dataset changed since it was made.  A plan that was pushed in part is finished."""

@@ -13,12 +13,12 @@ from curate.pipeline import Reporter, Silent
 from curate.pipeline.embed import embed_shard, settle
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
-from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, vector_target
+from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, remember_towers, shown_anew, vector_target
 from curate.pipeline.pull import Pulled, pull
 from curate.pipeline.push import push
 from curate.protocols import Connector, CurationOp, Embedder
 from curate.store import Run, Store
-from curate.types import Applied, EmbedderSpec, Failure, Findings, Plan
+from curate.types import Applied, Batch, EmbedderSpec, Failure, Findings, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,10 @@ def embed_missing(
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Embedded:
-    """Computes the vectors that the store has not, batch by batch; every batch is committed before the next.
+    """Computes the vectors that the store has not, batch by batch; every batch is one commit.
+
+    A device does not wait for the commit: a batch is spooled as soon as it is computed, so that a kill of the process costs
+    at most the batch on each device (a power cut: that one and those being committed, at most three a device).
 
     codec: how the new vectors are held.  options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
     `--dtype auto` is decided first, on the user's own rows (see `settle`).
@@ -156,6 +159,7 @@ def embed_missing(
     decided = settle(embedder, store.items(dataset), connector.read, stored=held)
     if decided:
         reporter.say(decided)
+    remember_towers(store, embedder)
     spec = embedder.spec
     for line in store.verify(dataset, quick=not verify):
         reporter.say(f"corrupt, dropped and computed again: {line}")
@@ -166,7 +170,11 @@ def embed_missing(
     if isinstance(embedder, HeldVectors):
         batches = embedder.batches(todo, stop=stop)
     else:
-        batches = embed_shard(todo, embedder, connector.read, stop=stop, **options)
+
+        def keep(batch: Batch) -> None:
+            store.spool(dataset, spec, batch, codec=codec)
+
+        batches = embed_shard(todo, embedder, connector.read, stop=stop, keep=keep, **options)
     for batch in batches:
         store.append(dataset, spec, batch, codec=codec)
         done += len(batch.ids) + len(batch.failures)
@@ -218,7 +226,7 @@ def sync(
             spec=embedder.spec,
             target=vector_target(connector, sent) if sent is not None else None,
             fields=fields,
-            extras=project_extras(connector, findings),
+            extras=project_extras(connector, findings) | shown_anew(store, connector, job.dataset, job.dataset_id, sent),
         )
         (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
     pushed = None

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from connectors.folder import FolderConnector
 from curate.cli import main
 from curate.store import Store
+from curate.types import Applied, Rejected
 
 BASE = ("--dataset", "folder:photos", "--model", "pixels")
 
@@ -111,6 +113,19 @@ def test_undo_restores_and_reports_what_somebody_edited(photos, curate, tmp_path
     assert all(not row.get("duplicate") for row in results(tmp_path).values())
     _, again, _ = curate("sync", *BASE, "--json")
     assert again["plan"]["changes"] == document["plan"]["changes"]
+
+
+def test_an_undo_that_the_platform_refuses_says_so_and_exits_3(photos, curate, monkeypatch):
+    _, document, _ = curate("sync", *BASE, "--json")
+    refuse = lambda _self, _dataset, changes: Applied(0, tuple(Rejected(c.item_id, c.field, "frozen") for c in changes))  # noqa: E731
+    with monkeypatch.context() as frozen:
+        frozen.setattr(FolderConnector, "push_fields", refuse)
+        code, undone, said = curate("undo", document["run_id"], "--json")
+    assert code == 3 and undone["restored"] == 0 and "not restored: 00" in said
+    assert len(undone["rejections"]) == document["plan"]["changes"]
+    assert undone["rejections"][0]["reason"] == "frozen"
+    code, undone, _ = curate("undo", document["run_id"], "--json")
+    assert code == 0 and undone["restored"] == document["plan"]["changes"]
 
 
 def test_stages_one_by_one_give_the_same_plan(photos, curate, tmp_path):
