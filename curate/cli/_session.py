@@ -162,11 +162,6 @@ class Session:
         """The connector of a name, built once."""
         from curate import registry
 
-        if name == IMPORTED:
-            raise ConfigError(
-                "imported rows of their own have no files or platform behind them. Judge them with: curate duplicates, "
-                "clusters, sample, report. To push results, import with --dataset and the ids of its rows"
-            )
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
@@ -272,7 +267,10 @@ class Session:
         from curate.pipeline.platform import HELD, HeldVectors, imported_vectors
         from curate.protocols import HoldsVectors
 
-        name = str(self["model"])
+        own = target.connector == IMPORTED and not self.is_set("model")
+        if own:
+            connector.check(target.dataset_id)
+        name = target.dataset_id if own else str(self["model"])
         if name.startswith(HELD):
             return HeldVectors.of(connector, target.dataset_id, name)
         imported = [held.spec for held in store.specs(target.key) if held.imported and held.spec.name == name]
