@@ -25,13 +25,12 @@ def command(context: click.Context, session: Session) -> int | None:
     for row in rows:
         size = f"{row['size_bytes'] / 1e6:,.0f}" if row["size_bytes"] else "-"
         table.add_row(row["name"], row["geometry"], str(row["dim"]), size, row["licence"], "yes" if row["cached"] else "no")
-    session.emit(
-        {"models": rows}, table, "Any Hugging Face CLIP or ResNet (hub id or directory) works too: curate models fetch NAME"
-    )
+    session.emit({"models": rows}, table)
+    session.say("Any Hugging Face CLIP or ResNet (hub id or directory) works too: curate models fetch NAME")
     return 0
 
 
-@command.command()
+@command.command(short_help="Bring a model to this machine and check it.")
 @verb("offline")
 @click.argument("name")
 def fetch(session: Session, name: str) -> int:

@@ -7,6 +7,7 @@ Nothing here knows a store, a platform or an engine: a distributed run calls `em
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import heapq
 import os
@@ -28,6 +29,8 @@ READERS = 64
 HELD_BYTES = 256 * 2**20
 THUMBS = ("on", "off", "full")
 SAMPLE = 64
+DOOMED = 8
+"""Rows in a row that all fail in the model before it is the model that is to blame, not they."""
 
 
 def embed_shard(
@@ -198,6 +201,7 @@ class _Lane:
 
     def __init__(self, spec: EmbedderSpec, embed: Callable[[Sequence[Any]], Vectors]) -> None:
         self._spec, self._embed = spec, embed
+        self._failing = 0
 
     def __call__(self, rows: Sequence[_Row]) -> Batch:
         good = [row for row in rows if row.failure is None]
@@ -216,14 +220,19 @@ class _Lane:
 
     def _vectors(self, rows: Sequence[_Row]) -> Vectors:
         try:
-            return self._checked(self._embed([row.prepared for row in rows]), len(rows))
+            vectors = self._checked(self._embed([row.prepared for row in rows]), len(rows))
         except CurateError:
             raise
         except Exception as err:  # noqa: BLE001 - anybody's `embed`: find the rows it cannot take
             return self._one_by_one(rows, err)
+        self._failing = 0
+        return vectors
 
     def _one_by_one(self, rows: Sequence[_Row], first: Exception) -> Vectors:
-        """After a batch failed as a whole: every row alone, so that one bad row costs only itself."""
+        """After a batch failed as a whole: every row alone, so that one bad row costs only itself.
+
+        Where none works, a few rows are recorded and tried again in the next run: they may be all that was left to do.
+        """
         vectors = np.zeros((len(rows), self._spec.dim), np.float32)
         for n, row in enumerate(rows):
             try:
@@ -232,11 +241,18 @@ class _Lane:
                 raise
             except Exception as err:  # noqa: BLE001 - recorded below, with its text
                 row.fail("embed_failed", f"{type(err).__name__}: {err}")
-        if all(row.failure is not None for row in rows):
+        if any(row.failure is None for row in rows):
+            self._failing = 0
+            return vectors
+        self._failing += len(rows)
+        if self._failing >= DOOMED:
             raise EmbedderError(
-                f"model {self._spec.name!r} failed on every row of a batch of {len(rows)}: {type(first).__name__}: {first}. "
+                f"model {self._spec.name!r} failed on the last {self._failing} rows: {type(first).__name__}: {first}. "
                 "What was embedded before is kept; run the same command again to go on."
             ) from first
+        for row in rows:
+            if row.failure is not None:
+                row.failure = dataclasses.replace(row.failure, retry=True)
         return vectors
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.errors import ConfigError
+from curate.errors import ConfigError, Corrupt
 from curate.pipeline import Reporter, Silent
 from curate.pipeline.embed import embed_shard, settle
 from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
-from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, vector_target
+from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, remember_towers, shown_anew, vector_target
 from curate.pipeline.pull import Pulled, pull
 from curate.pipeline.push import push
 from curate.protocols import Connector, CurationOp, Embedder
@@ -34,12 +34,18 @@ class Embedded:
         """Rows of the embedder's media type."""
         return self.embedded + self.reused + len(self.failures)
 
+    def after(self, earlier: int) -> Embedded:
+        """The same, when `earlier` vectors were computed by the same run before."""
+        both = min(self.embedded + earlier, self.embedded + self.reused)
+        return Embedded(both, self.embedded + self.reused - both, self.failures)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run.  dataset: the store's key.  dataset_id: as the connector takes it.  address: as shown.
 
-    ops: in order.  vectors: push vectors where the platform takes them.  dry_run: push nothing.
+    ops: in order.  vectors: push vectors where the platform takes them.  dry_run: push nothing.  verify: read every byte of
+    the store first.
     """
 
     dataset: str
@@ -50,6 +56,7 @@ class Job:
     dry_run: bool = False
     seed: int = 0
     retry_failed: bool = False
+    verify: bool = False
     embed: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -131,6 +138,7 @@ def embed_missing(
     *,
     retry_failed: bool = False,
     codec: str = "f32",
+    verify: bool = False,
     reporter: Reporter | None = None,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
@@ -142,7 +150,8 @@ def embed_missing(
 
     codec: how the new vectors are held.  options: as `embed_shard` takes them (batch_size, workers, thumbs, max_pixels).
     `--dtype auto` is decided first, on the user's own rows (see `settle`).
-    Segments that do not match their checksum are named, dropped and computed again.
+    Files of the store that changed since they were last checked, and do not match their checksum, are named, dropped and
+    computed again.  verify: every file is checked, whatever it looks like.
     Raises KeyboardInterrupt after the batch in flight when `stop` says so.
     """
     reporter = reporter or Silent()
@@ -150,8 +159,9 @@ def embed_missing(
     decided = settle(embedder, store.items(dataset), connector.read, stored=held)
     if decided:
         reporter.say(decided)
+    remember_towers(store, embedder)
     spec = embedder.spec
-    for line in store.verify(dataset):
+    for line in store.verify(dataset, quick=not verify):
         reporter.say(f"corrupt, dropped and computed again: {line}")
     todo = store.missing(dataset, spec, retry_failed=retry_failed)
     done = 0
@@ -206,26 +216,7 @@ def sync(
         reporter.say(f"{count:,} {kind} rows are skipped: {embedder.spec.name} takes {embedder.spec.media}")
     if not pulled.of(embedder.spec.media):
         raise ConfigError(f"{job.address} has no {embedder.spec.media} rows for {embedder.spec.name}. Nothing was changed.")
-    with _timed(seconds, "embed"):
-        embedded = embed_missing(
-            store, connector, job.dataset, embedder, retry_failed=job.retry_failed, reporter=reporter, stop=stop, **job.embed
-        )
-    embeddings = store.embeddings(job.dataset, embedder.spec.fingerprint)
-    findings: dict[str, Findings] = {}
-    with _timed(seconds, "judge"):
-        if len(embeddings):
-            findings = judge(
-                store,
-                job.dataset,
-                embeddings,
-                job.ops,
-                seed=job.seed,
-                embed_text=getattr(embedder, "embed_text", None),
-                embed_pixels=getattr(embedder, "embed_pixels", None),
-                logit=getattr(embedder, "logit", ""),
-                logit_scale=getattr(embedder, "logit_scale", None),
-                reporter=reporter,
-            )
+    embedded, findings = _embed_and_judge(store, connector, embedder, job, seconds, reporter=reporter, stop=stop)
     with _timed(seconds, "plan"):
         plan = make_plan(
             store,
@@ -235,7 +226,7 @@ def sync(
             spec=embedder.spec,
             target=vector_target(connector, sent) if sent is not None else None,
             fields=fields,
-            extras=project_extras(connector, findings),
+            extras=project_extras(connector, findings) | shown_anew(store, connector, job.dataset, job.dataset_id, sent),
         )
         (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
     pushed = None
@@ -247,8 +238,62 @@ def sync(
     return result
 
 
+def _embed_and_judge(
+    store: Store,
+    connector: Connector,
+    embedder: Embedder,
+    job: Job,
+    seconds: dict[str, float],
+    *,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> tuple[Embedded, dict[str, Findings]]:
+    """Both stages; where judging meets a damaged file that looked sound, everything is checked and both run once more."""
+    before = 0
+    for verify in (job.verify, True):
+        with _timed(seconds, "embed"):
+            embedded = embed_missing(
+                store,
+                connector,
+                job.dataset,
+                embedder,
+                retry_failed=job.retry_failed and not before,
+                verify=verify,
+                reporter=reporter,
+                stop=stop,
+                **job.embed,
+            )
+        try:
+            with _timed(seconds, "judge"):
+                return embedded.after(before), _judged(store, embedder, job, reporter)
+        except Corrupt as err:
+            if verify:
+                raise
+            before = embedded.embedded
+            reporter.say(f"{err.args[0].partition(' Run ')[0]} Checking every file of the store.")
+    raise AssertionError
+
+
+def _judged(store: Store, embedder: Embedder, job: Job, reporter: Reporter) -> dict[str, Findings]:
+    embeddings = store.embeddings(job.dataset, embedder.spec.fingerprint)
+    if not len(embeddings):
+        return {}
+    return judge(
+        store,
+        job.dataset,
+        embeddings,
+        job.ops,
+        seed=job.seed,
+        embed_text=getattr(embedder, "embed_text", None),
+        embed_pixels=getattr(embedder, "embed_pixels", None),
+        logit=getattr(embedder, "logit", ""),
+        logit_scale=getattr(embedder, "logit_scale", None),
+        reporter=reporter,
+    )
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - start
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from curate.codecs import Codec
 from curate.errors import Corrupt, CurateError, StoreError
 from curate.store import _rows, _upkeep
@@ -193,6 +195,11 @@ class Store:
         """Live rows that have a vector at their current version, in id order."""
         return self._vectors.embedded_ids(dataset, fingerprint)
 
+    def generation(self, dataset: str, fingerprint: str) -> int:
+        """A number that grows whenever vectors of a set are written, for what was computed from them and is kept."""
+        key = self._vectors.spec_key(dataset, fingerprint)
+        return int(self._db.value("SELECT coalesce(max(key), 0) FROM segment WHERE spec=?", (key,)))
+
     def facts(self, dataset: str, ids: Sequence[str]) -> list[Facts]:
         """What was seen while each row was decoded, one a row; empty facts where nothing was."""
         rows = self._db.by_ids(
@@ -265,12 +272,21 @@ class Store:
 
     # ---- upkeep
 
-    def verify(self, dataset: str | None = None) -> list[str]:
+    def verify(self, dataset: str | None = None, *, quick: bool = False) -> list[str]:
         """Checks every checksum; returns a line for each damaged file, beginning with its path.
 
+        quick: only of files whose size or time changed since they were last checked (when open for writing that is kept).
         When open for writing, what is damaged is dropped: its rows are missing again.  Raises Corrupt for the catalog itself.
         """
-        return verify(self._vectors, dataset, repair=self._lock is not None)
+        writing = self._lock is not None
+        key = f"verified:{dataset or ''}"
+        known = self.cached(key) if quick else None
+        seen = {str(file): (int(size), int(time)) for file, (size, time) in (known or {}).items()}
+        before = dict(seen)
+        lines = verify(self._vectors, dataset, repair=writing, seen=seen, quick=quick)
+        if writing and seen != before:
+            self.keep(key, seen)
+        return lines
 
     def rewrite(self, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
         """Holds a set in another codec; returns the bytes of its files before and after.
@@ -295,6 +311,18 @@ class Store:
     def findings(self, dataset: str, fingerprint: str | None = None) -> dict[str, Findings]:
         """Op -> its newest findings (with these vectors, or with any)."""
         return self._results.findings(dataset, fingerprint)
+
+    def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
+        """Name -> the array that an op kept beside its findings (`Findings.arrays`); {} where there are none."""
+        return self._results.arrays(dataset, fingerprint, op)
+
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        return self._results.values(dataset, fingerprint, op)
+
+    def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Op -> (a number that a new run of it changes, its summary), without reading the findings whole."""
+        return self._results.summaries(dataset, fingerprint)
 
     def previous(self, dataset: str, field: str) -> dict[str, Scalar]:
         """Id -> value of one of our fields in the newest findings that hold it."""

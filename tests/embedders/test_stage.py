@@ -134,6 +134,33 @@ def test_one_row_that_breaks_prepare_or_embed_costs_only_itself():
     assert len(embedded(batches)) == 8
 
 
+def test_a_bad_row_alone_in_its_batch_costs_only_itself_and_is_tried_again():
+    def fragile(x, n):
+        if any((x[k] == 0).all() for k in range(n)):
+            raise ValueError("odd")
+        return x
+
+    class Black(Mean):
+        def prepare(self, data):
+            return super().prepare(data) * (data not in (FILES["r008"], FILES["r009"]))
+
+    for size in (1, 2, 3, 8):
+        batches = list(embed_shard(ROWS[:10], Black(fragile), read, batch_size=size))
+        assert {i: r for i, (r, _) in failures(batches).items()} == {"r008": "embed_failed", "r009": "embed_failed"}
+        assert len(embedded(batches)) == 8
+    only = list(embed_shard(ROWS[8:10], Black(fragile), read, batch_size=8))
+    assert failures(only) == {"r008": ("embed_failed", True), "r009": ("embed_failed", True)}
+
+
+def test_a_model_that_takes_no_row_ends_the_run_whatever_the_batch_size():
+    def broken(x, n):
+        raise RuntimeError("no kernel image")
+
+    for size in (1, 3, 32):
+        with pytest.raises(EmbedderError, match="no kernel image"):
+            list(embed_shard(ROWS, Mean(broken), read, batch_size=size))
+
+
 def test_a_model_that_vanishes_ends_the_run_after_the_batches_before():
     def vanish(x, n):
         if len(broken.sizes) > 2:
