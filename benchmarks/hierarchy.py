@@ -31,6 +31,7 @@ from curate.taxonomy import Facet, Record, build, parse_taxonomy, read_taxonomy
 
 DIM = 128
 NOISE = {"EuCLIP-like": 0.14, "CLIP-like": 0.105, "ResNet-like": 0.12}
+UNIT = 1.0
 CUTS = TAUS[::3]
 
 
@@ -78,6 +79,7 @@ def world(kind: str, seed: int, *, poor: bool, count: int) -> World:
     noise = NOISE[kind] * rng.lognormal(0, 0.35, count)[:, None]
     x = shown + noise * rng.normal(size=shown.shape)
     bad = {1: 0.09, 2: 0.06, 3: 0.03} if poor else {1: 0.03, 2: 0.03, 3: 0.03}
+    bad = {level: UNIT * sd for level, sd in bad.items()}
     texts = points + np.array([bad[level] for level in facet.levels])[:, None] * rng.normal(size=points.shape)
     if kind == "EuCLIP-like":
         return World(facet, EUCLIDEAN, (0.8 * texts).astype(np.float32), x.astype(np.float32), truth)

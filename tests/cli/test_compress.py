@@ -98,7 +98,7 @@ def test_evaluate_measures_every_codec_and_changes_nothing(stored, curate, tmp_p
 def test_evaluate_prints_a_table_and_advice(stored, curate):
     code, document, said = curate("compress", "--evaluate", "--codec", "int8", "--max-recall-loss", "0.05")
     assert (code, document) == (0, None)
-    assert "int8" in said and "tc:1" not in said and "to lose at most 5.00% of recall@10" in said
+    assert "int8" in said and "tc:1" not in said and "To lose at most 5.00% of recall@10" in said
 
 
 def test_evaluating_what_is_compressed_says_against_what(stored, curate):
