@@ -143,7 +143,7 @@ def tables(document: dict[str, Any]) -> list[Any]:
 
     made = []
     for title, head, rows in parts(document):
-        shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for name in head:
             shown.add_column(name, justify="left" if name == "codec" else "right", no_wrap=True)
         for row in rows:
@@ -153,7 +153,7 @@ def tables(document: dict[str, Any]) -> list[Any]:
 
 
 NEIGHBOURS = tuple("codec bytes ratio recall@1 @10 @100 tau-b bias".split())
-REST = tuple("codec length angle duplicates open clusters sample coded/s decoded/s".split())
+REST = ("codec", "length", "angle", "dup F1", "open", "clusters", "sample", "enc/s", "dec/s")
 
 
 def parts(document: dict[str, Any]) -> list[tuple[str, Sequence[str], list[tuple[str, ...]]]]:

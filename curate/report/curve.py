@@ -11,6 +11,9 @@ from curate.report.parts import Curve, Point
 MARGIN = 0.06
 """Room left and right of the outermost points, as a share of the width."""
 
+CLOSE = 0.1
+"""Share of the width within which the labels of two points would touch."""
+
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
 MOST_TICKS = 6
 
@@ -25,12 +28,12 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A point in its place.  above: whether its label stands above it, as it does on the line."""
+    """A point in its place.  side: where its label stands: "above" on the line, "lifted" beside a close one, "below" off it."""
 
     x: float
     y: float
     point: Point
-    above: bool
+    side: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,20 @@ def drawing(curve: Curve) -> Drawing:
 
     def spot(point: Point) -> Spot:
         x, y = (math.log2(point.x) - low) / (high - low), (point.y - floor) / (top - floor)
-        return Spot(100 * x, 100 * y, point, point in best)
+        return Spot(100 * x, 100 * y, point, _side(point, best, high - low))
 
     spots = [spot(point) for point in curve.points]
     powers = range(math.ceil(low), math.floor(high) + 1)
     across = [Tick(100 * (k - low) / (high - low), f"{2.0**k:,.0f}" if k >= 0 else f"{2.0**k:g}") for k in powers]
     return Drawing(spots, [spot(point) for point in best], across, up)
+
+
+def _side(point: Point, best: Sequence[Point], octaves: float) -> str:
+    if point not in best:
+        return "below"
+    at = best.index(point)
+    close = at > 0 and math.log2(point.x / best[at - 1].x) < CLOSE * octaves
+    return "lifted" if close and _side(best[at - 1], best, octaves) == "above" else "above"
 
 
 def _upward(values: Sequence[float]) -> tuple[float, float, list[Tick]]:
