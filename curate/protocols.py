@@ -149,6 +149,36 @@ class HasProjects(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What was computed, for a platform that shows it.
+
+    spec: of the vectors, None when none are pushed.  points: row id -> map coordinates; {} where no map was made.
+    text: whether the model can also place texts.
+    """
+
+    spec: EmbedderSpec | None = None
+    points: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    text: bool = False
+
+
+@runtime_checkable
+class Presents(Protocol):
+    """A connector whose platform itself searches by similarity and draws maps; `Plan.extras` says what, as JSON."""
+
+    def plan_presentation(self, dataset_id: str, presentation: Presentation) -> Mapping[str, Any]:
+        """What would be shown anew; {} when all of it is shown already.  "shown": lines about it for people."""
+        ...
+
+    def present(self, dataset_id: str, extras: Mapping[str, Any], presentation: Presentation) -> None:
+        """Shows it, after fields and vectors were pushed; twice is the same as once."""
+        ...
+
+    def withdraw(self, dataset_id: str, extras: Mapping[str, Any]) -> int:
+        """Shows again what was shown before; returns how many things changed."""
+        ...
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Turns bytes into vectors."""

@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 SHOWN_LINES = 10
 EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
 """Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
+TERMINAL: ContextVar[Terminal | None] = ContextVar("TERMINAL", default=None)
+"""Who hears lines and progress instead of stderr, when a verb is called as a function."""
 
 
 def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -51,8 +53,12 @@ def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(Session(shared), **values)
 
         command: Any = run
+        own = list(getattr(function, "__click_params__", ()))
+        command.__click_params__ = []
         for name in reversed(mine):
             command = FLAGS[name](command)
+        command.shared_flags = [p.opts[-1].removeprefix("--") for p in command.__click_params__]
+        command.__click_params__ += own  # click turns the list round: a verb's own flags come first
         return command  # type: ignore[no-any-return]
 
     return decorate
@@ -64,7 +70,7 @@ class Session:
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = dict(flags)
         self.as_json = bool(flags.get("as_json"))
-        self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
+        self.terminal = TERMINAL.get() or Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
         self._refuse_unknown()
@@ -101,8 +107,15 @@ class Session:
         if len(lines) > SHOWN_LINES:
             self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
+    def again(self, command: str) -> str:
+        """A command to type next, with the --store and --config of this one, so that it finds the same store."""
+        import shlex
+
+        given = [(flag, self.flags.get(flag.removeprefix("--"))) for flag in ("--store", "--config")]
+        return " ".join([command, *(f"{flag} {shlex.quote(str(value))}" for flag, value in given if value)])
+
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
-        """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
+        """The result, on stdout: the document with --json, else the rich renderables (tables, strings)."""
         self.terminal.end_progress()
         whole = {"schema_version": SCHEMA_VERSION, **document}
         kept = EMITTED.get()
@@ -157,6 +170,8 @@ class Session:
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
+            if self.flags.get("fiftyone_backend") and name == "fiftyone":
+                options["backend"] = self.flags["fiftyone_backend"]
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
             if self.projects:
@@ -195,6 +210,8 @@ class Session:
             raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
         target = resolve(name, self.config, connector=self["connector"], make=self.connector, configured=self.configured)
         self.say(f"dataset {target.address} ({target.how})")
+        if self.flags.get("fiftyone_backend") and target.connector != "fiftyone":
+            raise ConfigError(f"--fiftyone-backend is for datasets in FiftyOne; {target.address} is none")
         return target
 
     def stored_target(self, store: Store) -> Target:
@@ -279,7 +296,7 @@ class Session:
             have = ", ".join(sorted({s.spec.name for s in held})) or "none"
             raise ConfigError(
                 f"no vectors of model {self['model']!r} for {target.address} in {store.path} (stored: {have}). "
-                f"Compute them with: curate embed --dataset {target.address} --model {self['model']}"
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address} --model ' + str(self['model']))}"
             )
         names = sorted({s.spec.name for s in held})
         if len(names) == 1:
@@ -288,7 +305,8 @@ class Session:
                 return named
         if not names:
             raise ConfigError(
-                f"no vectors for {target.address} in {store.path}. Compute them with: curate embed --dataset {target.address}"
+                f"no vectors for {target.address} in {store.path}. "
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
 

@@ -12,7 +12,7 @@ REJECTED = 3
 
 
 @click.command()
-@verb("network", "push")
+@verb("network", "push", "fiftyone_backend")
 @click.argument("plan_file", type=click.Path(path_type=Path))
 def command(session: Session, plan_file: Path) -> int:
     """Push a plan; refused when the dataset changed since it was made.  A plan that was pushed in part is finished."""
@@ -45,7 +45,8 @@ def command(session: Session, plan_file: Path) -> int:
             "pushed": pushed,
             "rejections": applied.rejections(),
         },
-        f"{applied.accepted:,} accepted, {len(applied.rejected):,} rejected; take it back with: curate undo {run.id}",
+        f"{applied.accepted:,} accepted, {len(applied.rejected):,} rejected; "
+        f"take it back with: {session.again(f'curate undo {run.id}')}",
     )
     refused = [f"rejected: {r.item_id} {r.field}: {r.reason}" for r in applied.rejected]
     session.warn_each(refused, rest="--json lists them all")

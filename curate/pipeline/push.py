@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from curate.errors import StalePlan, Transient
+from curate.errors import Lost, StalePlan, Transient
 from curate.pipeline import Reporter, Silent
 from curate.pipeline.plan import check_fresh, rounded
-from curate.pipeline.platform import push_extras, undo_extras, vector_target
+from curate.pipeline.platform import present, push_extras, undo_extras, vector_target
 from curate.protocols import Connector
 from curate.store import Store
 from curate.types import Applied, Change, Plan, Scalar, in_chunks
@@ -45,9 +45,16 @@ def push(
     if plan.vectors and plan.spec is not None:
         applied += _push_vectors(store, connector, dataset_id, plan, reporter)
     applied += push_extras(connector, dataset_id, plan)
+    present(store, connector, dataset_id, plan)
     flush = getattr(connector, "flush", None)
     if flush is not None and (todo or plan.vectors):
-        flush(dataset_id)
+        try:
+            flush(dataset_id)
+        except Lost as err:
+            if plan.spec is not None:
+                target = vector_target(connector, plan.spec)
+                store.unmark_pushed(plan.dataset_id, plan.spec.fingerprint, target, err.ids)
+            raise
     return applied
 
 
