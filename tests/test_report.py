@@ -200,6 +200,26 @@ def test_tags_are_a_tree_with_counts():
     assert (w.name, w.count, w.children) == ("w", 1, ())
 
 
+def test_slashes_inside_names_make_no_level():
+    found = {"tag": Findings("tag", {"path": {"a": "in\\/out/c\\\\d", "b": "in\\/out"}}, {}, {})}
+    (one,) = build_report(Material("d", SPEC, 2, 2, found)).section("tags").tree
+    assert (one.name, one.count, [b.name for b in one.children]) == ("in/out", 2, ["c\\d"])
+
+
+def test_tags_say_whether_they_are_calibrated_and_count_what_stayed_untagged():
+    def section(values, **facet):
+        found = Findings("tag", {"path": values}, {"facets": {"path": facet}}, {"abstained": 4 - len(values)})
+        return build_report(Material("d", SPEC, 4, 4, {"tag": found}))
+
+    free = section({"a": "x"}, calibrated=False, tau=0.6)
+    assert "Uncalibrated: tau = 0.6 promises nothing" in free.section("tags").text
+    kept = section({"a": "x"}, calibrated=True, tau=0.8, risk_bound=0.096)
+    assert "tau = 0.8: at most 9.6 % of the images get a wrong tag" in kept.section("tags").text
+    none = section({}, calibrated=False, tau=None)
+    assert "no threshold keeps the risk" in none.section("tags").text.replace("No t", "no t")
+    assert any("0 rows were tagged; 4 were left untagged" in line for line in none.found)
+
+
 def test_without_results_it_says_what_to_run():
     report = build_report(Material("folder:my photos", SPEC, 3, 3, {}))
     assert report.sections == [] and report.steps[0].command.startswith("curate sync --dataset 'folder:my photos' --model ")
