@@ -242,6 +242,10 @@ class Session:
         """The store of --store; use as a context manager."""
         return Store.open(self.store_path, write=write, create=create, notify=self.say)
 
+    def model_options(self, name: str) -> dict[str, Any]:
+        """What `[models.NAME]` gives to the model itself; `matryoshka` there speaks of its vectors."""
+        return {key: value for key, value in self.config.models.get(name, {}).items() if key != "matryoshka"}
+
     @cached_property
     def embedder(self) -> Embedder:
         """The model of --model, loaded."""
@@ -255,7 +259,7 @@ class Session:
             preprocess=self["preprocess"],
             layer=self["layer"],
             offline=bool(self["offline"]),
-            options=dict(self.config.models.get(name, {})),
+            options=self.model_options(name),
             max_pixels=self["max_pixels"],
         )
 
