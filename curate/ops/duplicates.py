@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
-from curate.ops._decide import Only, by_pixels, by_vectors, calibration, cut_key, has_pixels, usual_radius, with_texts
+from curate.ops._decide import (
+    Only,
+    by_pixels,
+    by_vectors,
+    calibration,
+    cut_key,
+    has_pixels,
+    rows_of,
+    usual_radius,
+    with_texts,
+)
 from curate.ops._groups import Rows, Star, same_content, star_groups
 from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
 from curate.ops._scored import Scored
@@ -24,11 +34,16 @@ def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, C
     Raises EmbedderError naming a row whose vector is not finite.
     """
     order = sorted(range(len(embeddings)), key=lambda row: embeddings.ids[row])
-    vectors = np.asarray(embeddings.vectors, dtype=np.float32)[order] if order else embeddings.vectors
+    sorted_already = order == list(range(len(order)))
+    vectors = np.asarray(embeddings.vectors, dtype=np.float32)
+    if not sorted_already:
+        vectors = vectors[order]
     ids = [embeddings.ids[row] for row in order]
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1, dtype=np.float64)))
     if bad.size:
         raise EmbedderError(f"the vector of {ids[bad[0]]!r} is not finite")
+    if sorted_already:
+        return Embeddings(ids, vectors, embeddings.spec), context
 
     def sorted_(column: Callable[[str], Sequence[Any]]) -> Callable[[str], list[Any]]:
         def read(name: str) -> list[Any]:
@@ -90,13 +105,13 @@ class Duplicates:
         by_text = embeddings.spec.media == "text"
         if self.radius is None and not by_text and has_pixels([embeddings.ids[r] for r in reps], context):
             fitted = calibration(embeddings, context, self.precision)
-            radius = fitted["radius"] if fitted else usual_radius(embeddings.vectors[reps], geometry)
+            radius = fitted["radius"] if fitted else usual_radius(rows_of(embeddings.vectors, reps), geometry)
             scored, how = by_pixels(embeddings, context, reps, precision=self.precision, radius=radius, only=only)
             return scored, {**basis, **how, "calibration": fitted}
         fitted = calibration(embeddings, context, self.precision) if self.radius is None and not by_text else None
         radius = self.radius if self.radius is not None else (fitted or {}).get("radius")
         if radius is None:
-            radius = usual_radius(embeddings.vectors[reps], geometry)
+            radius = usual_radius(rows_of(embeddings.vectors, reps), geometry)
         scored, strategy = by_vectors(embeddings, context, reps, radius, only=only)
         texts = _texts(context) if by_text else []
         if len(texts):
@@ -121,12 +136,14 @@ class Duplicates:
         )
         sets = _sets(context.field(self.between)) if self.between else None
         stars = star_groups(rank.order, content, links, protected=protected, sets=sets)
-        groups = [self._described(star, scored, embeddings, context, rank) for star in stars]
+        hashes = context.fact("content_hash") or [""] * len(ids)
+        groups = [self._described(star, scored, embeddings, hashes, rank) for star in stars]
         return self._findings(stars, groups, scored, basis, ids)
 
-    def _described(self, star: Star, scored: Scored, embeddings: Embeddings, context: Context, rank: Ranking) -> dict[str, Any]:
+    def _described(
+        self, star: Star, scored: Scored, embeddings: Embeddings, hashes: Sequence[str], rank: Ranking
+    ) -> dict[str, Any]:
         ids = embeddings.ids
-        hashes = context.fact("content_hash") or [""] * len(ids)
         rows = np.array(star.copies, dtype=np.int64)
         kept = np.full(len(rows), star.kept)
         distance = embeddings.geometry.distance(embeddings.vectors[kept], embeddings.vectors[rows])
