@@ -19,7 +19,7 @@ from connectors._fiftyone_rows import Place
 from curate.errors import ConfigError
 from curate.types import EmbedderSpec, Vectors
 
-CODECS = {"curate": "int8", "sklearn": "f32"}
+CODECS = {"curate": "int8+2", "sklearn": "f32"}
 """Backend -> the codec of its sidecar: FiftyOne's own keeps floats in the database, and takes them from here."""
 METRICS = {"cosine": "cosine", "euclidean": "euclidean"}
 ALIKE = 1e-3

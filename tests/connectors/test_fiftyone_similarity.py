@@ -212,7 +212,23 @@ def test_a_sidecar_that_is_gone_is_named_with_the_way_out(made, fiftyone_connect
     assert index_of(made, fiftyone_connect()).total_index_size == 60
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3, 16, 511])
+def test_the_code_is_finer_than_int8_at_every_dimension(dim):
+    from connectors.fiftyone_plugin._fine import Fine
+    from curate.codecs import codec_named
+
+    x = np.random.default_rng(dim).normal(size=(300, dim)).astype(np.float32)
+    x[0] = 0
+    fine, coarse = Fine(), codec_named("int8")
+    codes = fine.encode(x)
+    assert codes.shape == (300, fine.bytes_per_vector(dim))
+    error = np.square(fine.decode(codes) - x).sum()
+    assert error <= 0.2 * np.square(coarse.decode(coarse.encode(x)) - x).sum() + 1e-9
+    assert not fine.decode(codes)[0].any()
+    np.testing.assert_array_equal(fine.encode(x[7:8]), codes[7:8])
+
+
 def test_its_size_is_a_fifteenth_of_the_native_run():
     from connectors.fiftyone_plugin._sidecar import Sidecar
 
-    assert Sidecar(None, EmbedderSpec("m", "", "p", 512, "cosine"), "int8", "", "").bytes_per_sample == 528 <= 11_000 / 15
+    assert Sidecar(None, EmbedderSpec("m", "", "p", 512, "cosine"), "int8+2", "", "").bytes_per_sample == 660 <= 11_000 / 15
