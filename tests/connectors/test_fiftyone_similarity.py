@@ -11,7 +11,7 @@ DIM = 16
 
 
 class Words:
-    """A model with a text tower: a text is the vector of its length."""
+    """A model with a text tower: a text is the vector of its length, an image that of its size."""
 
     def __init__(self):
         self.spec = spec("tests.connectors.test_fiftyone_similarity:Words")
@@ -20,7 +20,7 @@ class Words:
         return data
 
     def embed(self, batch):
-        return np.zeros((len(batch), DIM), np.float32)
+        return np.stack([np.eye(DIM, dtype=np.float32)[len(data) % DIM] for data in batch])
 
     def embed_text(self, texts):
         return np.stack([np.eye(DIM, dtype=np.float32)[len(text)] for text in texts])

@@ -1,6 +1,9 @@
 """Whole runs against a real FiftyOne: sync twice, delete, undo, other models and backends, a push that dies."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +166,38 @@ def test_plan_and_apply_make_the_same_as_sync(photos, sync, curate):
     assert shown(photos)[2:4] == (["curate: duplicates", "curate: kept"], ["curate_sim", "curate_viz"])
     assert curate("undo", document["run_id"], "--json")[0] == 0
     assert shown(photos)[2:4] == ([], [])
+
+
+def test_texts_can_be_searched_for_when_the_model_has_a_text_tower(photos, sync):
+    sync(model="tests.connectors.test_fiftyone_similarity:Words")
+    photos.reload()
+    assert photos.get_brain_info("curate_sim").config.supports_prompts
+    size = {path: Path(path).stat().st_size % 16 for path in photos.values("filepath")}
+    word = "x" * next(iter(size.values()))
+    first = photos.sort_by_similarity(word, k=1, brain_key="curate_sim").first()
+    assert size[first.filepath] == len(word)
+    sync(model="pixels")
+    photos.reload()
+    assert not photos.get_brain_info("curate_sim").config.supports_prompts
+
+
+def test_a_store_that_was_moved_is_found_again(photos, sync):
+    sync()
+    Path(".curate").rename("elsewhere")
+    document = sync("--store", "elsewhere")
+    assert document["plan"] == {"changes": 0, "vectors": 0}
+    photos.reload()
+    assert "elsewhere" in photos.load_brain_results("curate_sim", cache=False).config.sidecar
+    assert photos.info["curate"]["store"].endswith("elsewhere")
+
+
+def test_stdout_holds_the_document_alone(photos, fiftyone_server, tmp_path):
+    # With FiftyOne's notices, which it prints to stdout when it connects.
+    environment = {k: v for k, v in {**os.environ, **fiftyone_server}.items() if k != "FIFTYONE_DATABASE_VALIDATION"}
+    command = [sys.executable, "-m", "curate", "pull", "--dataset", "fiftyone:photos", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"]["seen"] == 14 and "MongoDB" in done.stderr
 
 
 def test_a_saved_view_is_synced_by_itself(photos, sync):
