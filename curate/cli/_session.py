@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 SHOWN_LINES = 10
 EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
 """Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
+TERMINAL: ContextVar[Terminal | None] = ContextVar("TERMINAL", default=None)
+"""Who hears lines and progress instead of stderr, when a verb is called as a function."""
 
 
 def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -68,7 +70,7 @@ class Session:
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = dict(flags)
         self.as_json = bool(flags.get("as_json"))
-        self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
+        self.terminal = TERMINAL.get() or Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
         self._refuse_unknown()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.cli._session import EMITTED, Session, verb
+from curate.cli._session import Session, verb
 
 if TYPE_CHECKING:
     from curate.pipeline.sync import Synced
@@ -80,35 +79,9 @@ def run_sync(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ConfigError for a flag that `sync` has not, and whatever the command would print.
     """
-    from curate.errors import ConfigError, UnknownName
+    from curate.cli._call import call
 
-    flags = {opt.removeprefix("--").replace("-", "_"): opt for p in command.params for opt in p.opts if opt.startswith("--")}
-    arguments: list[str] = []
-    for name, value in options.items():
-        if name not in flags or name in ("all", "json", "quiet"):
-            raise UnknownName("option of sync", name, flags)
-        if isinstance(value, bool):
-            arguments += [flags[name]] if value else []
-        elif value is not None:
-            values = value if isinstance(value, (list, tuple)) else [value]
-            arguments += [part for one in values for part in (flags[name], str(one))]
-    documents: list[dict[str, Any]] = []
-    try:
-        with command.make_context("sync", [*arguments, "--quiet"]) as context, _kept(documents):
-            command.invoke(context)
-    except click.ClickException as err:
-        raise ConfigError(err.format_message()) from err
-    return documents[0]
-
-
-@contextmanager
-def _kept(documents: list[dict[str, Any]]) -> Iterator[None]:
-    """Keeps what `Session.emit` would print."""
-    token = EMITTED.set(documents)
-    try:
-        yield
-    finally:
-        EMITTED.reset(token)
+    return call("sync", options)
 
 
 def _each(session: Session) -> list[Session]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.errors import ConfigError, UnknownName
 from curate.ops._decide import readable
@@ -15,6 +16,9 @@ from curate.types import Pixels
 
 CRITERIA = ("labeled", "resolution", "sharpness", "size", "oldest")
 """labeled: has a label.  resolution: more pixels.  sharpness: of the thumbnail.  size: larger file.  oldest: `created_at`."""
+
+PROTECTED = "curate:protect"
+"""The field by which a connector marks rows that are never called copies (FiftyOne: the sample tag of this name)."""
 
 LABEL_FIELDS = ("labeled", "label", "labels", "class", "ground_truth")
 _SCALE = 64
@@ -33,6 +37,22 @@ class Ranking:
     order: Sequence[int]
     values: dict[str, list[float]]
     words: dict[str, list[str]]
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Ranking:
+        """The same for the rows `rows` (rising) alone, counted anew; `order` must hold no others."""
+        place = {row: k for k, row in enumerate(rows.tolist())}
+        return Ranking(
+            [place[row] for row in self.order],
+            {name: [column[row] for row in place] for name, column in self.values.items()},
+            {name: [column[row] for row in place] for name, column in self.words.items()},
+        )
+
+    def protecting(self, protected: npt.NDArray[np.bool_], rule: str) -> Ranking:
+        """The same with these rows protected, which then is what counts first."""
+        values = {"protected": protected.astype(float).tolist(), **{k: v for k, v in self.values.items() if k != "protected"}}
+        words = {"protected": [f"protected by {rule}" if p else "" for p in protected], **self.words}
+        order = sorted(self.order, key=lambda row: not protected[row])
+        return Ranking(order, values, words)
 
     def reason(self, kept: int, copies: Sequence[int]) -> str:
         """Why `kept` stays: the first criterion in which it differs from one of its copies."""
@@ -83,7 +103,8 @@ def protected_rows(protect: Sequence[str], count: int, context: Context) -> np.n
         if not equals or not name.strip():
             raise ConfigError(f"--protect {rule!r} is not FIELD=VALUE, such as split=test")
         found |= np.array([v is not None and str(v) == value.strip() for v in context.field(name.strip())], dtype=bool)
-    return found
+    marks = _field_of(context, (PROTECTED,))
+    return found | np.array([bool(v) for v in marks], dtype=bool) if len(marks) else found
 
 
 def ranking(

@@ -60,8 +60,8 @@ def chosen(store: Store, dataset: str, only: str, *, sample: str | None = None) 
     if only == "sample":
         names = sorted({str(value) for value in values.values() if value is not None})
         if sample is not None and sample not in names:
-            there = ", ".join(names) or "none"
-            raise ConfigError(f"no row of {dataset} is chosen as {sample!r}; selections there are: {there}")
+            known = ", ".join(names) or "none"
+            raise ConfigError(f"no row of {dataset} is chosen as {sample!r}; selections there are: {known}")
         return [i for i in live if values.get(i) is not None and sample in (None, values[i])]
     there = set(live)
     kept_of = {i: str(values[i]).removeprefix(COPY_OF) for i in live if str(values.get(i) or "").startswith(COPY_OF)}

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from curate.codecs import Codec
 from curate.errors import Corrupt, CurateError, StoreError
 from curate.store import _rows, _upkeep
@@ -309,6 +311,18 @@ class Store:
     def findings(self, dataset: str, fingerprint: str | None = None) -> dict[str, Findings]:
         """Op -> its newest findings (with these vectors, or with any)."""
         return self._results.findings(dataset, fingerprint)
+
+    def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
+        """Name -> the array that an op kept beside its findings (`Findings.arrays`); {} where there are none."""
+        return self._results.arrays(dataset, fingerprint, op)
+
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        return self._results.values(dataset, fingerprint, op)
+
+    def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Op -> (a number that a new run of it changes, its summary), without reading the findings whole."""
+        return self._results.summaries(dataset, fingerprint)
 
     def previous(self, dataset: str, field: str) -> dict[str, Scalar]:
         """Id -> value of one of our fields in the newest findings that hold it."""
