@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from curate.cli._session import Session
 from curate.cli._target import Target
-from curate.errors import ConfigError
+from curate.errors import ConfigError, Corrupt
 from curate.gates import DRIFT_SAMPLE, Stored, drift
 from curate.store import Store
 from curate.types import EmbedderSpec, Vectors
@@ -49,9 +51,7 @@ def stored_of(session: Session, store: Store, target: Target) -> Stored:
     baseline = baseline_path(store, target, spec)
 
     def drifted() -> float:
-        with np.load(baseline, allow_pickle=False) as kept:
-            before = kept["vectors"]
-        return drift(spec.space, before, drawn(store, target, spec, session["seed"] + 1))
+        return drift(spec.space, _read_baseline(baseline), drawn(store, target, spec, session["seed"] + 1))
 
     return Stored(
         rows=len(store.embedded_ids(target.key, spec.fingerprint)) + failed,
@@ -63,6 +63,15 @@ def stored_of(session: Session, store: Store, target: Target) -> Stored:
         results=frozenset(findings),
         drift=drifted if baseline.exists() else None,
     )
+
+
+def _read_baseline(path: Path) -> Vectors:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            found: Vectors = kept["vectors"]
+            return found
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as err:
+        raise Corrupt(f"the baseline {path} is damaged ({err}): keep a new one with curate baseline save") from err
 
 
 def save_baseline(session: Session, store: Store, target: Target) -> tuple[Path, int]:

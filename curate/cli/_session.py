@@ -217,7 +217,7 @@ class Session:
     def stored_target(self, store: Store) -> Target:
         """The dataset among those the store already holds; asks no platform when the store knows it.
 
-        Without --dataset: the only one in the store.
+        Without --dataset: the only one in the store.  A bare ID held under several connectors is an error that lists them.
         """
         held = store.datasets()
         name = self.config["dataset"]
@@ -225,9 +225,15 @@ class Session:
             return self._held(held[0], "the only one in the store")
         if not name and not self.config.datasets and held:
             raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
-        for key in held:
-            if name == key or (":" not in name and name and key.partition(":")[2] == name):
-                return self._held(key, "in the store")
+        if name in held:
+            return self._held(name, "in the store")
+        if name and ":" not in name and name not in self.config.datasets:
+            wanted = self["connector"]
+            found = [k for k in held if k.partition(":")[2] == name and wanted in ("", None, k.partition(":")[0])]
+            if len(found) > 1:
+                raise ConfigError(f"the store {self.store_path} holds {name!r} more than once; say one of: {', '.join(found)}")
+            if found:
+                return self._held(found[0], "in the store")
         return self.target
 
     def _held(self, key: str, how: str) -> Target:

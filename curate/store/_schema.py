@@ -49,5 +49,6 @@ CREATE TABLE pushed(spec INTEGER NOT NULL, target TEXT NOT NULL, row INTEGER NOT
     """
 CREATE TABLE finding_array(key INTEGER PRIMARY KEY, finding INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
     UNIQUE(finding, name)) STRICT;
+CREATE INDEX thumb_pack ON thumb(pack);
 """,
 )

@@ -78,6 +78,15 @@ def test_what_a_gate_misses_is_said(gates, table, says):
     assert code == 2 and document is None and says in said
 
 
+@pytest.mark.parametrize("held", [b"", b"no archive", None])
+def test_a_damaged_baseline_is_named_with_the_next_step(gates, photos, curate, tmp_path, held):
+    curate("baseline", "save", "--json")
+    (path,) = (tmp_path / ".curate/baselines").glob("*.npz")
+    path.write_bytes(path.read_bytes()[:100] if held is None else held)
+    code, _, said = gates("max_drift = 0.1")
+    assert code == 2 and path.name in said.replace("\n", "") and "curate baseline save" in said
+
+
 def test_leakage_between_splits(photos, curate, tmp_path):
     rows = ["file,split", "00.png,train", "00-copy.png,test", "00-again.jpg,train", "02.png,test"]
     (tmp_path / "splits.csv").write_text("\n".join(rows) + "\n")
