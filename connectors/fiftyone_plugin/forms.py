@@ -183,7 +183,7 @@ def map_(form: Any, ctx: Any, at: Any) -> None:
 
 def plan(form: Any, shown: PlanView) -> None:
     """What would change."""
-    if not shown.changes and not shown.vectors:
+    if not shown:
         refuse(form, "nothing", "The last plan changes nothing: the dataset shows all of it already.")
         return
     rows = [f"| `{name}` | {new:,} | {changed:,} | {gone:,} |" for name, new, changed, gone in shown.fields]
