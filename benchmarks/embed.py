@@ -337,7 +337,7 @@ class Stub:
 def ours(urls, *, keep=True):
     """`embed_shard` with thumbnails and facts; rate, and the share the device was busy.
 
-    keep: every batch is committed to a store, and the device starts the next one after that, as in `curate embed`.
+    keep: every batch is spooled and committed to a store, as in `curate embed`.
     """
     from curate import media
     from curate.pipeline.embed import embed_shard
@@ -349,8 +349,15 @@ def ours(urls, *, keep=True):
         listing = store.begin_listing("bench:x")
         listing.add(rows)
         listing.finish()
+
+        def read(item):
+            return media.fetch(item.uri, allow_hosts=("127.0.0.1",))
+
+        def spool(batch):
+            store.spool("bench:x", stub.spec, batch)
+
         start = time.perf_counter()
-        for batch in embed_shard(rows, stub, lambda item: media.fetch(item.uri, allow_hosts=("127.0.0.1",))):
+        for batch in embed_shard(rows, stub, read, keep=spool if keep else None):
             if keep:
                 store.append("bench:x", stub.spec, batch)
             assert not batch.failures, batch.failures[:1]

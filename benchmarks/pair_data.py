@@ -75,7 +75,7 @@ def one_thread():
     cv2.setNumThreads(1)
 
 
-def dataset(photos, *, sheets, seed, processes=2, chosen=None, with_photos=True):
+def dataset(photos, *, sheets, seed, processes=1, chosen=None, with_photos=True):
     """Features (n, d), truth, kind, sheet number and edit names of all pairs; NaN rows could not be laid over each other."""
     rng = np.random.default_rng(seed)
     tasks = []

@@ -19,7 +19,7 @@ from connectors._fiftyone_rows import Place
 from curate.errors import ConfigError
 from curate.types import EmbedderSpec, Vectors
 
-CODECS = {"curate": "int8", "sklearn": "f32"}
+CODECS = {"curate": "int8+2", "sklearn": "f32"}
 """Backend -> the codec of its sidecar: FiftyOne's own keeps floats in the database, and takes them from here."""
 METRICS = {"cosine": "cosine", "euclidean": "euclidean"}
 ALIKE = 1e-3
@@ -95,13 +95,16 @@ class BrainRuns:
         return found
 
     def _outdated(self, place: Place, spec: EmbedderSpec) -> bool:
-        """Whether a run of FiftyOne's own backend, which holds the vectors itself, has other ones than its sidecar."""
+        """Whether the run is of another folder (the store was moved, the dataset cloned), or holds other vectors itself."""
         from connectors.fiftyone_plugin._sidecar import Sidecar
 
         folder = self.home(place) / self.name_of(spec)
-        if self.backend != "sklearn" or not folder.is_dir():
+        config = _config(place, self.similarity_key) or {}
+        if not folder.is_dir():
             return False
-        return (_config(place, self.similarity_key) or {}).get("stamp") != str(Sidecar.open(folder).stamp)
+        if self.backend != "sklearn":
+            return config.get("sidecar") != str(folder.absolute())
+        return config.get("stamp") != str(Sidecar.open(folder).stamp)
 
     def _gone(self, place: Place, spec: EmbedderSpec) -> set[str]:
         """Samples of a sidecar that were deleted."""

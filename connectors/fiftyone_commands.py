@@ -65,7 +65,7 @@ def uninstall(session: Session) -> int:
 
 
 @fiftyone.command("status")
-@verb("network")
+@verb("offline")
 def status(session: Session) -> int:
     """Show whether the plugin is installed and which database is reached."""
     from rich.table import Table
@@ -88,7 +88,9 @@ def status(session: Session) -> int:
     table.add_row("plugin", f"{state}: {place}", advice.get(state, ""))
     table.add_row("database", database, missing)
     table.add_row("similarity backend", getattr(connector, "options", {}).get("backend", BACKENDS[0]), "")
-    session.emit({"plugin": {"path": str(place), "state": state, "source": str(source)}, "database": database, "problem": missing}, table)
+    session.emit(
+        {"plugin": {"path": str(place), "state": state, "source": str(source)}, "database": database, "problem": missing}, table
+    )
     return 0
 
 

@@ -49,7 +49,7 @@ class LabelboxConnector:
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self.settings = settings
-        self.platform = Platform(settings.options, offline=settings.offline)
+        self.platform = Platform(settings.options, offline=settings.offline, allow_hosts=settings.allow_hosts)
         options = self.platform.options
         folder = Path(settings.results) / "labelbox"
         self.exports = Exports(self.platform)
@@ -68,7 +68,7 @@ class LabelboxConnector:
             notify=settings.notify,
             chosen=options.get("fields", ()),
         )
-        self.queues = Queues(self.platform, self.exports, notify=settings.notify)
+        self.queues = Queues(self.platform, self.exports, folder=folder, notify=settings.notify)
         self._folder = folder
 
     @staticmethod

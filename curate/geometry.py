@@ -27,10 +27,26 @@ GUARD = 1e-5
 """Half-width of the band around every cut in which a value is listed as borderline (batch shape moves embeddings by ~2e-6)."""
 
 
+_AT_ONCE = 8_192
+"""Rows that are widened to float64 at a time: a float64 copy of everything would be the largest thing in memory."""
+
+
+def squares(x: Floats) -> Array:
+    """Squared Euclidean length of every row: x (n, d) -> (n,) float64."""
+    rows = np.asarray(x)
+    if rows.ndim != 2:
+        wide = rows.astype(np.float64)
+        return np.asarray(np.einsum("...i,...i->...", wide, wide))
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), _AT_ONCE):
+        wide = rows[start : start + _AT_ONCE].astype(np.float64)
+        found[start : start + _AT_ONCE] = np.einsum("ij,ij->i", wide, wide)
+    return found
+
+
 def norms(x: Floats) -> Array:
     """Euclidean length of every row: x (n, d) -> (n,) float64."""
-    wide = np.asarray(x, dtype=np.float64)
-    return np.asarray(np.sqrt(np.einsum("...i,...i->...", wide, wide)), dtype=np.float64)
+    return np.asarray(np.sqrt(squares(x)), dtype=np.float64)
 
 
 def unit(x: Floats) -> Array32:
@@ -39,7 +55,15 @@ def unit(x: Floats) -> Array32:
     zero = np.flatnonzero(length == 0)
     if zero.size:
         raise GeometryError(f"row {int(zero[0])} is a zero vector, which has no direction: cosine distance is undefined for it")
-    return np.asarray(np.asarray(x, dtype=np.float64) / length[..., None], dtype=np.float32)
+    rows = np.asarray(x)
+    found = np.empty(rows.shape, dtype=np.float32)
+    if rows.ndim != 2:
+        found[...] = rows.astype(np.float64) / length[..., None]
+        return found
+    for start in range(0, len(rows), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        found[part] = rows[part].astype(np.float64) / length[part, None]
+    return found
 
 
 def _directions(x: Array) -> Array:

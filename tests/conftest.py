@@ -32,13 +32,14 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def curate(capsys):
-    """curate("sync", ...) -> (exit code, document or None, what was said)."""
+    """curate("sync", ...) -> (exit code, document with --json or None, what was shown: messages, then results)."""
 
     def call(*args):
         capsys.readouterr()
         code = main([str(a) for a in args])
         out, err = capsys.readouterr()
-        return code, json.loads(out) if out.strip() else None, err
+        document = json.loads(out) if "--json" in args and out.strip() else None
+        return code, document, err if "--json" in args else err + out
 
     return call
 

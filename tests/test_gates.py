@@ -55,6 +55,8 @@ def test_fields_can_be_named():
         ({"max_leakage": 0, "split": "fold"}, STORED, "fold"),
         ({"max_failed_rate": "x"}, STORED, "number"),
         ({"max_failed_rate": True}, STORED, "number"),
+        ({"min_class_count": float("nan")}, STORED, "number"),
+        ({"max_duplicate_rate": 5}, STORED, "never fail"),
         ({"require": "tag"}, STORED, "list"),
         ({"max_duplicate_rate": 0}, Stored(1, 0), "curate duplicates"),
         ({"max_untagged_rate": 0}, Stored(1, 0), "curate tag"),

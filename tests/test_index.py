@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from curate.errors import ConfigError, GeometryError, MissingExtra, StoreError
-from curate.geometry import COSINE, EUCLIDEAN, geometry_named
+from curate.geometry import COSINE, EUCLIDEAN, geometry_named, norms
 from curate.index import KeptIndex, nearest, neighbours_within
 from curate.index._nearest import _largest
-from curate.index._within import _blas_candidates, _principal_axes, _project
+from curate.index._ordered import plan_for, projected
+from curate.index._products import ROUND, Blocks, pairs_of
 
 
 def rows(seed=1, n=700, dim=40, spread=0.3):
@@ -52,19 +53,46 @@ def test_no_pair_is_lost_far_from_the_origin(shift):
 
 def test_a_projection_never_widens_a_distance():
     x = rows(3)
-    axes, _ = _principal_axes(x, 1.0)
-    flat = _project(x, axes)
+    flat = projected(x, plan_for(x, 1.0).axes)
     i, j = np.triu_indices(len(x), 1)
-    assert (EUCLIDEAN.distance(flat[i], flat[j]) <= EUCLIDEAN.distance(x[i], x[j])).all()
+    rounding = 2 * x.shape[1] * ROUND * float(norms(x).max())  # equal rows come out of a product unequal in the last digits
+    assert (EUCLIDEAN.distance(flat[i], flat[j]) <= EUCLIDEAN.distance(x[i], x[j]) + rounding).all()
     assert flat.shape[1] < x.shape[1]
 
 
 def test_blocks_cover_the_triangle():
     x = np.zeros((2_500, 2), dtype=np.float32)
-    found = [np.stack(pair) for pair in _blas_candidates(x, 0.1)]
+    found = [np.stack(pair) for pair in pairs_of(Blocks(x, 0.1))]
     whole = np.concatenate(found, axis=1)
     assert whole.shape[1] == 2_500 * 2_499 // 2
     assert len(np.unique(whole[0] * 2_500 + whole[1])) == whole.shape[1]
+
+
+def clustered(n=3_000, dim=96, clusters=12):
+    rng = np.random.default_rng(11)
+    centres = 3 * rng.normal(size=(clusters, dim))
+    x = (centres[rng.integers(0, clusters, n)] + rng.normal(size=(n, dim))).astype(np.float32)
+    x[1::50] = x[::50] + 0.05 * rng.normal(size=x[::50].shape).astype(np.float32)
+    return x
+
+
+def test_clusters_in_which_the_projection_passes_everything_lose_no_pair():
+    x = clustered()
+    for radius in (1.0, 11.0):  # the second lets whole clusters through: all columns of their rows are compared at once
+        plain = neighbours_within(x, EUCLIDEAN, radius, strategy="blas")
+        found = neighbours_within(x, EUCLIDEAN, radius, strategy="projection")
+        assert len(plain.i) >= 60
+        assert np.array_equal(found.i, plain.i) and np.array_equal(found.j, plain.j)
+        assert np.array_equal(found.distance, plain.distance)
+
+
+def test_no_pair_depends_on_the_order_of_rows():
+    x = clustered(900)
+    shuffled = np.random.default_rng(5).permutation(len(x))
+    one = neighbours_within(x, COSINE, 0.05, strategy="projection")
+    other = neighbours_within(x[shuffled], COSINE, 0.05, strategy="projection")
+    back = {tuple(sorted((int(shuffled[i]), int(shuffled[j])))) for i, j in zip(other.i, other.j, strict=True)}
+    assert back == set(zip(one.i.tolist(), one.j.tolist(), strict=True))
 
 
 def test_the_strategy_follows_the_size(monkeypatch):
@@ -118,6 +146,21 @@ def test_nearest_is_exact_with_ties_by_row(label, k):
     order = np.argsort(full, axis=1, kind="stable")[:, :k]
     assert np.array_equal(found, order)
     assert np.array_equal(distance, np.take_along_axis(full, order, axis=1))
+
+
+@pytest.mark.parametrize("label", ["cosine", "euclidean", "lorentz:0.1"])
+def test_nearest_is_exact_where_float32_cannot_tell_rows_apart(label):
+    rng, geometry = np.random.default_rng(0), geometry_named(label)
+    x = rng.normal(size=(3_000, 32)).astype(np.float32)
+    x[500:900] = x[7]  # one picture, four hundred times
+    x[1_000:2_000] = x[9] + rng.normal(scale=1e-5, size=(1_000, 32)).astype(np.float32)  # frames of one second
+    queries = x[[7, 600, 9, 1_500, 2_500]]
+    full = np.stack([geometry.distance(np.repeat(q[None], len(x), axis=0), x) for q in queries])
+    for k in (1, 3, 30):
+        found, distance = nearest(x, queries, k, geometry)
+        order = np.argsort(full, axis=1, kind="stable")[:, :k]
+        assert np.array_equal(distance, np.take_along_axis(full, order, axis=1))
+        assert np.array_equal(found, order)
 
 
 def test_folding_finds_the_largest():

@@ -201,7 +201,7 @@ def test_tags_are_a_tree_with_counts():
 
 def test_without_results_it_says_what_to_run():
     report = build_report(Material("folder:my photos", SPEC, 3, 3, {}))
-    assert report.sections == [] and report.steps[0].command == "curate sync --dataset 'folder:my photos' --dry-run"
+    assert report.sections == [] and report.steps[0].command.startswith("curate sync --dataset 'folder:my photos' --model ")
     assert "All 3 rows were judged" in report.found[0] and "row" in without_plotly(report)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectors.fiftyone_plugin.jobs import PlanView
@@ -24,7 +24,7 @@ def counted(number: int, what: str) -> str:
 
 def done_line(verb: str, document: Mapping[str, Any]) -> str:
     """What a verb did, in a sentence."""
-    return {
+    told: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "sync": _synced,
         "duplicates": lambda d: (
             f"{counted(d['counts']['rows'], 'copy').replace('copys', 'copies')} in {counted(d['counts']['groups'], 'group')}"
@@ -34,7 +34,8 @@ def done_line(verb: str, document: Mapping[str, Any]) -> str:
         "map": lambda d: f"{counted(d['rows'], 'sample')} mapped by {d['method']}",
         "apply": _applied,
         "undo": lambda d: counted(d["restored"], "value") + " restored" + _unless(len(d["conflicts"]), "kept: edited since"),
-    }[verb](document)
+    }
+    return told[verb](document)
 
 
 def _applied(document: Mapping[str, Any]) -> str:

@@ -53,8 +53,12 @@ def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(Session(shared), **values)
 
         command: Any = run
+        own = list(getattr(function, "__click_params__", ()))
+        command.__click_params__ = []
         for name in reversed(mine):
             command = FLAGS[name](command)
+        command.shared_flags = [p.opts[-1].removeprefix("--") for p in command.__click_params__]
+        command.__click_params__ += own  # click turns the list round: a verb's own flags come first
         return command  # type: ignore[no-any-return]
 
     return decorate
@@ -103,8 +107,15 @@ class Session:
         if len(lines) > SHOWN_LINES:
             self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
+    def again(self, command: str) -> str:
+        """A command to type next, with the --store and --config of this one, so that it finds the same store."""
+        import shlex
+
+        given = [(flag, self.flags.get(flag.removeprefix("--"))) for flag in ("--store", "--config")]
+        return " ".join([command, *(f"{flag} {shlex.quote(str(value))}" for flag, value in given if value)])
+
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
-        """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
+        """The result, on stdout: the document with --json, else the rich renderables (tables, strings)."""
         self.terminal.end_progress()
         whole = {"schema_version": SCHEMA_VERSION, **document}
         kept = EMITTED.get()
@@ -281,7 +292,7 @@ class Session:
             have = ", ".join(sorted({s.spec.name for s in held})) or "none"
             raise ConfigError(
                 f"no vectors of model {self['model']!r} for {target.address} in {store.path} (stored: {have}). "
-                f"Compute them with: curate embed --dataset {target.address} --model {self['model']}"
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address} --model ' + str(self['model']))}"
             )
         names = sorted({s.spec.name for s in held})
         if len(names) == 1:
@@ -290,7 +301,8 @@ class Session:
                 return named
         if not names:
             raise ConfigError(
-                f"no vectors for {target.address} in {store.path}. Compute them with: curate embed --dataset {target.address}"
+                f"no vectors for {target.address} in {store.path}. "
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
 

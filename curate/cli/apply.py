@@ -45,7 +45,8 @@ def command(session: Session, plan_file: Path) -> int:
             "pushed": pushed,
             "rejections": applied.rejections(),
         },
-        f"{applied.accepted:,} accepted, {len(applied.rejected):,} rejected; take it back with: curate undo {run.id}",
+        f"{applied.accepted:,} accepted, {len(applied.rejected):,} rejected; "
+        f"take it back with: {session.again(f'curate undo {run.id}')}",
     )
     refused = [f"rejected: {r.item_id} {r.field}: {r.reason}" for r in applied.rejected]
     session.warn_each(refused, rest="--json lists them all")

@@ -27,13 +27,12 @@ def command(context: click.Context, session: Session) -> int | None:
         size = f"{row['size_bytes'] / 1e6:,.0f} MB" if row["size_bytes"] else "none"
         here = "yes" if row["cached"] else "no"
         table.add_row(row["name"], row["geometry"], str(row["dim"]), row["media"], size, row["licence"], here)
-    session.emit(
-        {"models": rows}, table, "Any Hugging Face CLIP or ResNet (hub id or directory) works too: curate models fetch NAME"
-    )
+    session.emit({"models": rows}, table)
+    session.say("Any Hugging Face CLIP or ResNet (hub id or directory) works too: curate models fetch NAME")
     return 0
 
 
-@command.command()
+@command.command(short_help="Bring a model to this machine and check it.")
 @verb("offline")
 @click.argument("name")
 def fetch(session: Session, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--ops", default="", metavar="A,B", help="Plan only what these ops found.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
@@ -152,7 +153,8 @@ def _emit(session: Session, connector: Connector, target: Target, plan: Plan, pa
             f"{cost['requests']:,} requests, {cost['minutes']:g} minutes at the {cost['requests_per_minute']:,} a minute "
             f"of plan {cost['plan']!r}"
         )
-    session.emit(document, table, *lines, f"push it with: curate apply {path}")
+    session.emit(document, table, *lines)
+    session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(path))}')}")
 
 
 def _estimate(session: Session) -> int:

@@ -84,6 +84,7 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
         tables=tables,
         made=_made(session),
         gates=_gates(session, store, target),
+        flags=session.again("").strip(),
     )
     return build_report(material)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ FAILED = 3
 @click.option("--no-vectors", is_flag=True, help="Push fields only, no vectors.")
 @click.option("--report", "report_to", default="", metavar="FILE.html", help="Also write the report.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
@@ -107,6 +108,7 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
         dry_run=bool(session.flags["dry_run"]),
         seed=session["seed"],
         retry_failed=bool(session.flags["retry_failed"]),
+        verify=bool(session.flags["verify"]),
         embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]}
         | {"codec": session["codec"]},
     )
@@ -165,6 +167,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     if document.get("report"):
         session.say(f"report: {document['report']}")
     if result.pushed is None and (result.plan.changes or result.plan.vectors):
-        session.say(f"push it with: curate apply {result.run.path / 'plan.json'}")
+        plan_file = result.run.path / "plan.json"
+        session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(plan_file))}')}")
     elif result.pushed is not None and result.pushed.accepted:
-        session.say(f"take it back with: curate undo {result.run.id}")
+        session.say(f"take it back with: {session.again(f'curate undo {result.run.id}')}")

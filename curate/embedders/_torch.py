@@ -74,14 +74,15 @@ class Runner:
         torch = torch_module()
         at = self.devices[device]
         if self._tower is not None and part == "images":
-            return self._tower(rows, dtype, self.threads)
+            return self._tower(_planes(rows), dtype, self.threads)
         count = len(rows)
         if at.type == "cuda":
             # Few distinct shapes: kernels are chosen, and memory is planned, once for each.
             rows = _padded(rows, self._limits[device]).pin_memory()
         short = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype)
         with torch.inference_mode(), torch.autocast(at.type, dtype=short, enabled=short is not None):
-            found = getattr(self._modules[device], part)(rows.to(at, non_blocking=True))
+            there = rows.to(at, non_blocking=True)
+            found = getattr(self._modules[device], part)(_planes(there) if part == "images" else there)
         return np.asarray(found[:count].float().cpu().numpy(), dtype=np.float32)
 
     def _shrink(self, device: int, size: int, err: BaseException) -> None:
@@ -91,6 +92,11 @@ class Runner:
         if self.devices[device].type == "cuda":
             torch_module().cuda.empty_cache()
         self._notify(f"{self.devices[device]} is out of memory with {size} rows at once; going on with {size // 2}")
+
+
+def _planes(rows: torch.Tensor) -> torch.Tensor:
+    """Images (n, h, w, 3), as they are decoded, to (n, 3, h, w), as models take them; where the model runs."""
+    return rows.permute(0, 3, 1, 2).contiguous()
 
 
 def _padded(rows: torch.Tensor, most: int) -> torch.Tensor:
@@ -253,8 +259,8 @@ class ImageEmbedder(TorchEmbedder):
 
 
 def stacked(images: Sequence[Pixels]) -> torch.Tensor:
-    """uint8 (h, w, 3) images of one size as one tensor (n, 3, h, w)."""
-    tensor: torch.Tensor = torch_module().from_numpy(np.stack([np.moveaxis(image, -1, 0) for image in images]))
+    """uint8 (h, w, 3) images of one size as one tensor (n, h, w, 3)."""
+    tensor: torch.Tensor = torch_module().from_numpy(np.stack(images))
     return tensor
 
 

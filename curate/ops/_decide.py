@@ -89,6 +89,11 @@ def has_pixels(ids: Sequence[str], context: Context) -> bool:
     return any(read(i) is not None for i in ids[:64])
 
 
+def rows_of(x: Vectors, rows: Rows) -> Vectors:
+    """Some rows, sorted; `x` itself, not a copy, where that is all of them."""
+    return x if len(rows) == len(x) else x[rows]
+
+
 def by_vectors(
     embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None, reach: float = 0.0
 ) -> tuple[Scored, str]:
@@ -99,7 +104,8 @@ def by_vectors(
     geometry = embeddings.geometry
     band = context.band(radius)
     reach = max(radius, reach, band[1] if band else 0.0)
-    pairs = neighbours_within(embeddings.vectors[reps], geometry, min(reach + 2 * GUARD, geometry.largest))
+    x = rows_of(embeddings.vectors, reps)
+    pairs = neighbours_within(x, geometry, min(reach + 2 * GUARD, geometry.largest))
     i, j, distance = reps[pairs.i], reps[pairs.j], pairs.distance
     if only is not None:
         mask = only(i, j)
@@ -125,7 +131,7 @@ def by_pixels(
     memory = Remembered(context.cached, context.keep, "images")
     images = describe_images(ids, keys, readable(context), memory, context.progress)
     allowed = None if only is None else (lambda i, j: only(reps[i], reps[j]))
-    x = embeddings.vectors[reps]
+    x = rows_of(embeddings.vectors, reps)
     pairs = propose(x, embeddings.geometry, images, only=allowed)
     results = Remembered(context.cached, context.keep, "pairs")
     judged = _judged(images, pairs, keys, results, context)

@@ -45,7 +45,7 @@ class Graph:
     @property
     def by_pixels(self) -> bool:
         """Whether pixels decided (a precision can be asked for), or the distance alone."""
-        return self.basis["decided_by"] == "pixels"
+        return bool(self.basis["decided_by"] == "pixels")
 
     @property
     def reach(self) -> float:

@@ -11,7 +11,17 @@ import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
 from curate.geometry import Array
-from curate.ops._decide import Only, by_pixels, by_vectors, calibration, cut_key, has_pixels, usual_radius, with_texts
+from curate.ops._decide import (
+    Only,
+    by_pixels,
+    by_vectors,
+    calibration,
+    cut_key,
+    has_pixels,
+    rows_of,
+    usual_radius,
+    with_texts,
+)
 from curate.ops._graph import Graph, kept_pairs
 from curate.ops._groups import Rows, Star, same_content
 from curate.ops._keep import CRITERIA, PROTECTED, Ranking, check_keep, protected_rows, ranking
@@ -26,11 +36,16 @@ def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, C
     Raises EmbedderError naming a row whose vector is not finite.
     """
     order = sorted(range(len(embeddings)), key=lambda row: embeddings.ids[row])
-    vectors = np.asarray(embeddings.vectors, dtype=np.float32)[order] if order else embeddings.vectors
+    sorted_already = order == list(range(len(order)))
+    vectors = np.asarray(embeddings.vectors, dtype=np.float32)
+    if not sorted_already:
+        vectors = vectors[order]
     ids = [embeddings.ids[row] for row in order]
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1, dtype=np.float64)))
     if bad.size:
         raise EmbedderError(f"the vector of {ids[bad[0]]!r} is not finite")
+    if sorted_already:
+        return Embeddings(ids, vectors, embeddings.spec), context
 
     def sorted_(column: Callable[[str], Sequence[Any]]) -> Callable[[str], list[Any]]:
         def read(name: str) -> list[Any]:
@@ -96,13 +111,13 @@ class Duplicates:
         by_text = embeddings.spec.media == "text"
         if self.radius is None and not by_text and has_pixels([embeddings.ids[r] for r in reps], context):
             fitted = calibration(embeddings, context, self.precision)
-            radius = fitted["radius"] if fitted else usual_radius(embeddings.vectors[reps], geometry)
+            radius = fitted["radius"] if fitted else usual_radius(rows_of(embeddings.vectors, reps), geometry)
             scored, how = by_pixels(embeddings, context, reps, precision=self.precision, radius=radius, only=only)
             return scored, {**basis, **how, "calibration": fitted}
         fitted = calibration(embeddings, context, self.precision) if self.radius is None and not by_text else None
         radius = self.radius if self.radius is not None else (fitted or {}).get("radius")
         if radius is None:
-            radius = usual_radius(embeddings.vectors[reps], geometry)
+            radius = usual_radius(rows_of(embeddings.vectors, reps), geometry)
         reach = min(radius * self.reach, geometry.largest)
         scored, strategy = by_vectors(embeddings, context, reps, radius, only=only, reach=reach)
         texts = _texts(context) if by_text else []
@@ -122,7 +137,7 @@ class Duplicates:
             return embeddings.geometry.distance(x[[place[i] for i in a]], x[[place[i] for i in b]])
 
         found = graph_findings(graph, graph.scored, apart, precision=self.precision)
-        return replace(found, summary=found.summary | {"candidates": len(scored)}, arrays=graph.arrays())
+        return replace(found, summary=dict(found.summary) | {"candidates": len(scored)}, arrays=graph.arrays())
 
     def graph(self, scored: Scored, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> Graph:
         """What is kept for other cuts: the pairs that some cut could decide, among the rows that take part."""
@@ -139,10 +154,10 @@ class Duplicates:
             ids, rows.tolist(), check_keep(self.keep), context, protected=protected.tolist(), protect=rules
         ).of(rows)  # fmt: skip
         known = context.fact("content_hash") or [None] * count
-        hashes = _numbered([known[r] or None for r in rows])
+        hashes = _numbered([known[r] or None for r in rows.tolist()])
         sets = _sets(context.field(self.between))[rows] if self.between else None
         here = scored.of(pairs, lambda side: np.searchsorted(rows, side))
-        return Graph([ids[r] for r in rows], here, np.searchsorted(rows, content[rows]), hashes, rank, sets, basis)
+        return Graph([ids[r] for r in rows.tolist()], here, np.searchsorted(rows, content[rows]), hashes, rank, sets, basis)
 
     def _content(self, count: int, context: Context) -> Rows:
         keys = [context.fact(name) or [None] * count for name in ("content_hash", "pixel_hash")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ def context_of(
             raise ConfigError(f"no row of {dataset} has a field {name!r}. Fields there are: {known}")
         return [values.get(i) for i in ids]
 
+    @functools.cache
     def fact(name: str) -> Sequence[Any]:
         if name not in FACTS:
             raise ConfigError(f"unknown fact {name!r}; known: {', '.join(FACTS)}")

@@ -58,19 +58,19 @@ class HeldVectors:
         if not todo:
             return
         left = {item.id: item for item in todo}
-        ids: list[str] = []
+        items: list[Item] = []
         rows: list[Vectors] = []
         for item_id, vector in self.source.model_vectors(self.dataset_id, self.spec, set(left)):
             if item_id in left and self._usable(vector):
-                ids.append(item_id)
+                items.append(left.pop(item_id))
                 rows.append(vector)
-                if len(ids) == BATCH:
-                    yield self._batch([left.pop(i) for i in ids], rows)
-                    ids, rows = [], []
+                if len(items) == BATCH:
+                    yield self._batch(items, rows)
+                    items, rows = [], []
                     if stop():
                         return
-        if ids:
-            yield self._batch([left.pop(i) for i in ids], rows)
+        if items:
+            yield self._batch(items, rows)
         gone = [Failure(i.id, i.version, self.reason, self.spec.name, retry=True) for i in left.values()]
         if gone:
             yield Batch((), (), np.empty((0, self.spec.dim), np.float32), (), (), gone)

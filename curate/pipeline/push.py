@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from curate.errors import StalePlan, Transient
+from curate.errors import Lost, StalePlan, Transient
 from curate.pipeline import Reporter, Silent
 from curate.pipeline.plan import check_fresh, rounded
 from curate.pipeline.platform import present, push_extras, undo_extras, vector_target
@@ -48,7 +48,13 @@ def push(
     present(store, connector, dataset_id, plan)
     flush = getattr(connector, "flush", None)
     if flush is not None and (todo or plan.vectors):
-        flush(dataset_id)
+        try:
+            flush(dataset_id)
+        except Lost as err:
+            if plan.spec is not None:
+                target = vector_target(connector, plan.spec)
+                store.unmark_pushed(plan.dataset_id, plan.spec.fingerprint, target, err.ids)
+            raise
     return applied
 
 

@@ -102,7 +102,11 @@ def _counted(fields: Mapping[str, Mapping[str, Scalar]]) -> Told | None:
 def _class_line(name: str, classes: int, least: tuple[str, int], most: tuple[str, int]) -> str:
     if classes == 1:
         return f"1 class in {name!r}: {most[0]}, {counted(most[1], 'row')}."
-    return f"{classes:,} classes in {name!r}, from {counted(least[1], 'row')} ({least[0]}) to {most[1]:,} ({most[0]})."
+    smallest, largest = (
+        f"{least[0]!r} is the smallest with {counted(least[1], 'row')}",
+        f"{most[0]!r} the largest with {most[1]:,}",
+    )
+    return f"{classes:,} classes in {name!r}: {smallest}, {largest}."
 
 
 def _class_bars(count: Sequence[tuple[str, int]], name: str) -> Bars:

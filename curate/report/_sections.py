@@ -96,7 +96,7 @@ def duplicates(found: Findings | None, rows: int, dataset: str) -> Told | None:
     groups.sort(key=lambda group: (-_doubt(group), str(group["keep"])))
     text = (
         f"Every copy was compared with the kept row itself. The kept row comes first; the groups worth checking come first. "
-        f"Distances are in {unit}."
+        f"The number below a copy is its {unit} from the kept row."
     )
     shown = [_group(group) for group in groups[:GROUPS]]
     left = f"{counted(len(groups) - GROUPS, 'further group')}, decided more surely" if len(groups) > GROUPS else ""

@@ -77,6 +77,7 @@ def page(report: Report, thumb: Thumb) -> str:
             points=Markup(points),  # noqa: S704 - JSON with every < > & escaped
             image=images.get,
             note=note,
+            failed=sum(not gate.passed for gate in report.gates),
             measured=measured,
             first=FIRST_GROUPS,
             shots=FIRST_IMAGES,

@@ -90,7 +90,7 @@ def _group(group: Group) -> Any:
 
     names = ", ".join(shown(item.id, 50) for item in group.shown[:6])
     more = f", and {group.size - 6:,} more" if group.size > 6 else ""
-    head = f"  {shown(group.title, 120)}" + (f" ({shown(group.note, 200)})" if group.note else "")
+    head = f"  {shown(group.title, 120)}" + (f". {shown(group.note, 200)}" if group.note else "")
     return Text(f"{head}\n    {names}{more}" if group.title else f"    {names}{more}")
 
 

@@ -233,3 +233,9 @@ class Results:
             )
             marks = ((spec, target, row, edition) for row, edition in rows)
             self.db.many("INSERT OR REPLACE INTO pushed VALUES(?,?,?,?)", marks)
+
+    def unmark_pushed(self, dataset: str, spec: int, target: str, ids: Collection[str]) -> None:
+        """Takes that back."""
+        with self.db.transaction():
+            rows = self.db.by_ids("SELECT key FROM row WHERE dataset=? AND id IN ({})", (dataset_key(self.db, dataset),), ids)
+            self.db.many("DELETE FROM pushed WHERE spec=? AND target=? AND row=?", ((spec, target, row) for (row,) in rows))
