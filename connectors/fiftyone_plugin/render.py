@@ -73,7 +73,7 @@ def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     if seen is None or at.held is None:
         heading(root, "title", "Start here")
         text(root, "next", step)
-        text(root, "where", f"The store will be at {at.place.path} ({at.place.how}).", faint=True, size="0.9rem")
+        text(root, "where", f"The store will be at {at.place} ({at.place.how}).", faint=True, size="0.9rem")
         buttons(root, "do", [sync, place])
         return
     numbers = [(f"{seen.rows:,}", "samples"), (f"{seen.vectors:,}", "embedded"), (f"{seen.failed:,}", "failed")]
@@ -87,7 +87,7 @@ def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     facts = [("Dataset", at.held.key)]
     if spec is not None:
         facts += [("Model", spec.name), ("Vectors", f"{spec.dim} numbers, {spec.space.unit_name}, held as {seen.codec}")]
-    facts += [("Store", f"{at.place.path} ({at.place.how})")]
+    facts += [("Store", f"{at.place} ({at.place.how})")]
     facts += [("Last run", f"{seen.runs[0].command}, {when(seen.runs[0].started)}")] if seen.runs else []
     heading(root, "facts_title", "What is stored")
     table(root, "facts", {"what": "", "is": ""}, [{"what": a, "is": b} for a, b in facts], cell={"whiteSpace": "normal"})
