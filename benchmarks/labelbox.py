@@ -207,7 +207,7 @@ def faults(rows: int) -> None:
         box.__exit__()
     figure("faults: end state differs (0 = the same)", float(ends[0] != ends[1]), 0)
     figure("faults: requests, all of them", calls[1][1] / calls[0][1], 1.3, "x")
-    print(f"    of the API alone: {calls[1][0]} after {calls[0][0]}, {calls[1][0] / calls[0][0]:.2f}x")
+    figure(f"faults: requests of the API alone ({calls[1][0]} after {calls[0][0]})", calls[1][0] / calls[0][0], 1.3, "x")
 
 
 def waiting() -> None:

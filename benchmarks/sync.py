@@ -17,29 +17,44 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+ROOT = Path(__file__).resolve().parent.parent
 LIMIT_GB = 1.5
 
 
+RUN = """
+import sys
+from pathlib import Path
+from curate.cli import main
+
+code = main(sys.argv[1:])
+for line in Path("/proc/self/status").read_text().splitlines():
+    if line.startswith("VmHWM"):
+        print("\\npeak", line.split()[1], file=sys.stderr)
+sys.exit(code)
+"""
+"""A command that says its own peak at the end: the ru_maxrss of a child begins at the size of the process that forked it."""
+
+
 def curate(*args: object) -> tuple[dict, float, float]:
-    """One command: its document, wall seconds, peak memory in MB (the child's own)."""
-    start = time.monotonic()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "curate", *map(str, args), "--json", "-q"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    """One command: its document, CPU seconds, peak memory in MB (resident, from /proc/self/status)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, args), "--json", "-q"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
         text=True,
     )
-    out, err = child.stdout.read(), child.stderr.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"curate {args[0]} failed: {err}")
-    return json.loads(out), time.monotonic() - start, usage.ru_maxrss / 1024
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 1):  # 1: a gate failed
+        raise SystemExit(f"curate {args[0]} failed: {done.stderr}")
+    _, _, peak = done.stderr.rpartition("peak ")
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(done.stdout), seconds, int(peak) / 1024
 
 
 def unchanged(work: Path, count: int) -> None:
@@ -62,11 +77,11 @@ def unchanged(work: Path, count: int) -> None:
         rows, plan = document["rows"], document["plan"]
         print(
             f"{name:16s} {rows['seen']:6d} seen {rows['embedded']:6d} embedded {plan['changes']:6d} changes "
-            f"{written:3d} files written outward {seconds:7.1f} s {memory:6.0f} MB"
+            f"{written:3d} files written outward {seconds:7.1f} CPU s {memory:6.0f} MB"
         )
 
 
-def memory(work: Path, count: int, dim: int = 512) -> None:
+def memory(work: Path, count: int, without: list[str], dim: int = 512) -> None:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(200, dim)).astype(np.float32)
     vectors = np.empty((count, dim), np.float32)
@@ -79,20 +94,39 @@ def memory(work: Path, count: int, dim: int = 512) -> None:
     np.save(work / "vectors.npy", vectors)
     (work / "ids.txt").write_text("".join(f"row{i:07d}\n" for i in range(count)))
     del vectors
-    store = ("--store", work / "vector-store")
+    del centres
+    (work / "curate.toml").write_text(
+        '[connectors.folder]\ntext_field = "text"\n[check]\nmax_duplicate_rate = 1.0\nmax_failed_rate = 0.0\nmax_drift = 0.5\n'
+    )
+    shared = ("--store", work / "vector-store", "--config", work / "curate.toml")
+    rows = ("--dataset", f"folder:{work / 'rows.csv'}", "--model", "mine")
+    vectors = ("import-vectors", work / "vectors.npy", "--ids", work / "ids.txt", "--geometry", "cosine", "--name", "mine")
+    alone = ("--dataset", "vectors:mine")
     steps = [
-        ("import-vectors", work / "vectors.npy", "--ids", work / "ids.txt", "--geometry", "cosine", "--name", "mine", *store),
-        ("duplicates", *store),
-        ("clusters", *store),
-        ("sample", "--budget", "500", *store),
-        ("check", "--config", work / "curate.toml", *store),
+        ("import-vectors", *vectors[1:]),
+        ("duplicates", *alone),
+        ("clusters", *alone),
+        ("sample", "--budget", "500", *alone),
+        ("baseline", "save", *alone),
+        ("check", *alone),
+        ("report", "--to", work / "report.html", *alone),
+        ("status",),
+        # The same vectors for the rows of a table, which has a place to push to.
+        (*vectors, "--media", "text", "--dataset", rows[1]),
+        ("clusters", *rows),
+        ("sample", "--budget", "10%", *rows),
+        ("plan", *rows, "--to", work / "plan.json"),
+        ("apply", work / "plan.json"),
+        ("plan", *rows),
     ]
-    (work / "curate.toml").write_text("[check]\nmax_duplicate_rate = 1.0\nmax_failed_rate = 0.0\n")
     peak = 0.0
     for step in steps:
-        _, seconds, used = curate(*step)
+        if step[0] in without:
+            continue
+        document, seconds, used = curate(*step, *shared)
         peak = max(peak, used)
-        print(f"{step[0]:16s} {count:7d} x {dim}: {seconds:7.1f} s, peak {used:6.0f} MB")
+        changes = f", {document['plan']['changes']:,} changes" if step[0] == "plan" else ""
+        print(f"{step[0]:16s} {count:7d} x {dim}: {seconds:7.1f} CPU s, peak {used:6.0f} MB{changes}", flush=True)
     print(f"peak of all: {peak / 1024:.2f} GB (limit {LIMIT_GB} GB)")
 
 
@@ -100,22 +134,25 @@ def listing(work: Path, count: int) -> None:
     table = work / "rows.csv"
     with table.open("w") as file:
         file.write("id,text\n")
-        file.writelines(f"row{i},some words about picture number {i}\n" for i in range(count))
-    document, seconds, used = curate(
-        "pull", "--dataset", f"folder:{table}", "--config", work / "text.toml", "--store", work / "l"
-    )
-    small = work / "small.csv"
-    small.write_text("id,text\nrow1,words\n")
-    _, _, base = curate("pull", "--dataset", f"folder:{small}", "--config", work / "text.toml", "--store", work / "s")
-    print(
-        f"{'pull':16s} {document['rows']['seen']:7d} rows: {seconds:7.1f} s, {used - base:+6.0f} MB over a listing of one row"
-    )
+        file.writelines(f"row{i:07d},some words about picture number {i}\n" for i in range(count))
+    peaks = {}
+    for name, path in (("one row", work / "small.csv"), ("all rows", table)):
+        if name == "one row":
+            path.write_text("id,text\nrow1,words\n")
+        store = work / path.stem
+        document, seconds, used = curate(
+            "pull", "--dataset", f"folder:{path}", "--config", work / "text.toml", "--store", store
+        )
+        peaks[name] = used
+        print(f"{'pull':16s} {document['rows']['seen']:7d} rows: {seconds:7.1f} CPU s, peak {used:6.0f} MB", flush=True)
+    print(f"listing {count:,} rows takes {peaks['all rows'] - peaks['one row']:.0f} MB more than listing one")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--without", action="append", default=[], metavar="VERB", help="leave a step of part 2 out")
     args = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="curate-sync-"))
     (work / "text.toml").write_text('[connectors.folder]\ntext_field = "text"\n')
@@ -124,7 +161,7 @@ def main() -> None:
             unchanged(work, args.images)
         if args.rows:
             listing(work, args.rows)
-            memory(work, args.rows)
+            memory(work, args.rows, args.without)
         print(f"peak of this script itself: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,11 +67,20 @@ def _owner(folder: Path) -> str | None:
 
 
 class Results:
-    """The results of one dataset.  folder: as `place` gives it; it is made at the first write.  writing: a journal is begun."""
+    """The results of one dataset.  folder: as `place` gives it; it is made at the first write.
+
+    Who writes holds a lock on the journal from its first change to `compact`, so that a reader beside it (an estimate needs no
+    store lock) never folds away a journal that is still being written.
+    """
 
     def __init__(self, folder: Path, dataset: str) -> None:
         self.folder, self.dataset = folder, dataset
-        self.writing = False
+        self._journal: _Locked | None = None
+
+    @property
+    def writing(self) -> bool:
+        """Whether a journal is begun."""
+        return self._journal is not None
 
     def load(self) -> Values:
         """Every value: the parquet file with the journal replayed over it.  Raises ConnectorError for an unreadable file."""
@@ -82,34 +94,41 @@ class Results:
 
     def append(self, changes: Sequence[Change]) -> None:
         """Makes changes durable: one write and one fsync."""
+        lines = [json.dumps([c.item_id, c.field, c.after], ensure_ascii=False) for c in changes]
         try:
-            if not self.writing:
+            if self._journal is None:
                 self.compact()  # A journal that a kill left may end in half a line.
                 self.folder.mkdir(parents=True, exist_ok=True)
-            lines = [] if self.writing else [json.dumps({"dataset": self.dataset})]
-            lines += [json.dumps([c.item_id, c.field, c.after], ensure_ascii=False) for c in changes]
-            with (self.folder / _JOURNAL).open("ab") as journal:
-                journal.write(("\n".join(lines) + "\n").encode())
-                journal.flush()
-                os.fsync(journal.fileno())
-            self.writing = True
+                self._journal = _Locked(self.folder / _JOURNAL)
+                lines.insert(0, json.dumps({"dataset": self.dataset}))
+            self._journal.append(("\n".join(lines) + "\n").encode())
+        except BlockingIOError as err:
+            raise ConnectorError(f"{self.folder}: another process is writing the results; wait for it to end") from err
         except OSError as err:
             raise ConnectorError(f"{self.folder}: the results cannot be written: {err.strerror or err}") from err
 
     def compact(self, keep: Callable[[str], bool] = lambda _id: True) -> bool:
-        """Folds the journal into curate.parquet and curate.csv; False when there was none.  keep: ids that stay."""
+        """Folds the journal into curate.parquet and curate.csv; False when there was none, or another process writes it.
+
+        keep: ids that stay.
+        """
         journal = self.folder / _JOURNAL
-        if not journal.exists():
-            return False
-        values = {field: {i: v for i, v in column.items() if keep(i)} for field, column in self.load().items()}
         try:
+            held, self._journal = self._journal or _Locked(journal, create=False), None
+        except (FileNotFoundError, NotADirectoryError, BlockingIOError):
+            return False
+        except OSError as err:
+            raise ConnectorError(f"{journal} cannot be read: {err.strerror or err}") from err
+        try:
+            values = {field: {i: v for i, v in column.items() if keep(i)} for field, column in self.load().items()}
             _replace(self.folder / _PARQUET, lambda tmp: _write_parquet(tmp, values, self.dataset))
             _replace(self.folder / _CSV, lambda tmp: _write_csv(tmp, values))
-            self.writing = False
             journal.unlink()
             _sync_folder(self.folder)
         except OSError as err:
             raise ConnectorError(f"{self.folder}: the results cannot be written: {err.strerror or err}") from err
+        finally:
+            held.close()
         return True
 
     def _replayed(self) -> Iterable[tuple[str, str, Scalar]]:
@@ -125,6 +144,33 @@ class Results:
             except ValueError as err:
                 raise ConnectorError(f"{self.folder / _JOURNAL} is damaged; remove it to go on without its changes") from err
             yield item_id, field, value
+
+
+class _Locked:
+    """A journal that is open for appending, and locked until `close` or the end of this object or process."""
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Raises FileNotFoundError, and BlockingIOError when another one holds it."""
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o666)
+        self.close = weakref.finalize(self, os.close, self._fd)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(self._fd).st_ino != path.stat().st_ino:
+                raise FileNotFoundError(errno.ENOENT, "folded away meanwhile", str(path))
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, data: bytes) -> None:
+        """Writes all of `data`, durably, or nothing: half a line would spoil what follows."""
+        view, before = memoryview(data), os.fstat(self._fd).st_size
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, before)
+            raise
 
 
 def _columns(values: Mapping[str, Mapping[str, Scalar]]) -> list[str]:

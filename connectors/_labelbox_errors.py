@@ -11,12 +11,14 @@ import os
 import re
 from typing import Any
 
+from connectors._labelbox_wire import GaveUp
 from curate.errors import AuthError, ConnectorError, CurateError, NotFound, Transient
 
 KEY = "LABELBOX_API_KEY"
 _SIGNED = re.compile(r"(https?://[^\s?'\"<>\\]+|(?<=[\s\"'])/[^\s?'\"<>\\]+)\?[^\s'\"<>\\)]*")
 _LOGIN = re.compile(r"://[^/\s@]+@")
-_LOGGERS = ("lbox.request_client", "labelbox.adv_client", "labelbox.schema.task", "urllib3.connectionpool")
+_SDK_LOGGERS = ("lbox.request_client", "labelbox.adv_client", "labelbox.schema.task", "google.api_core.retry")
+_LOGGERS = (*_SDK_LOGGERS, "urllib3.connectionpool", "urllib3.util.retry")
 _AGAIN = {408, 425, 429}
 
 
@@ -31,7 +33,7 @@ class Refused(ConnectorError):
 def redacted(text: object) -> str:
     """`text` without the API key and without login and query of any address, at most 400 characters."""
     plain = _LOGIN.sub("://***@", _SIGNED.sub(r"\1?...", str(text)))
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(KEY, "").strip()
     plain = plain.replace(key, "***") if key else plain
     return plain if len(plain) <= 400 else plain[:400] + "..."
 
@@ -40,7 +42,7 @@ class _Redacting(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
         record.exc_info = record.exc_text = None
-        if record.name != _LOGGERS[-1]:
+        if record.name in _SDK_LOGGERS:
             # What the SDK calls an error may be tried again; what is final is raised, so nothing is printed for these.
             record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         return True
@@ -61,6 +63,9 @@ def as_ours(err: BaseException, what: str, status: int = 0) -> CurateError:
     """
     if isinstance(err, CurateError):
         return err
+    gave_up = err if isinstance(err, GaveUp) else getattr(err, "cause", None)
+    if isinstance(gave_up, GaveUp):
+        return ConnectorError(f"Labelbox, {what}: {redacted(gave_up)}")
     return _of_sdk(err, what, status) or _of_http(err, what, status)
 
 

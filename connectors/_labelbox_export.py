@@ -67,6 +67,10 @@ class Address:
             ) from None
 
 
+class _Refused(Transient):
+    """The address of a piece of an export no longer works; a new one may."""
+
+
 class Exports:
     """Runs exports of one workspace."""
 
@@ -141,19 +145,24 @@ class Exports:
     def _bytes(self, task_id: str, size: int, what: str) -> Iterator[bytes]:
         """The file, piece by piece; a piece that breaks off is asked for again from where it stopped."""
         position = barren = 0
+        place: tuple[str, int, int] | None = None
         while position < size:
             before, failure = position, None
-            url, start, end = self._locate(task_id, position, what)
+            place = place or self._locate(task_id, position, what)
+            url, start, end = place
             try:
                 for data in self._piece(url, skip=position - start, length=end - position + 1, what=what):
                     position += len(data)
                     yield data
+                place = None
             except Transient as err:
                 failure = err
             barren = 0 if position > before else barren + 1
             if barren >= self.platform.attempts:
                 raise ConnectorError(f"{failure or what} (gave up after {barren} attempts)")
             if failure is not None:
+                if isinstance(failure, _Refused) or (barren and barren % 2 == 0):
+                    place = None  # its signature may have expired
                 time.sleep(min(8.0, 0.25 * 2**barren))
 
     def _locate(self, task_id: str, position: int, what: str) -> tuple[str, int, int]:
@@ -176,10 +185,12 @@ class Exports:
     def _piece(self, url: str, *, skip: int, length: int, what: str) -> Iterator[bytes]:
         """`length` bytes of a file after the first `skip`.  Raises Transient when fewer come."""
         got, broken = 0, ""
+        kind: type[Transient] = Transient
         try:
             with self._session.get(url, stream=True, timeout=(10, min(30.0, self.platform.timeout_s))) as response:
                 if response.status_code != 200:
                     broken = f"HTTP {response.status_code}"
+                    kind = _Refused if response.status_code < 500 else Transient
                 for data in response.iter_content(PIECE) if not broken else ():
                     dropped = min(skip, len(data))
                     skip -= dropped
@@ -189,7 +200,7 @@ class Exports:
         except requests.RequestException as err:
             broken = type(err).__name__
         if broken or got != length:
-            raise Transient(f"{what}: {broken or f'{got:,} of {length:,} bytes'} from the export's file")
+            raise kind(f"{what}: {broken or f'{got:,} of {length:,} bytes'} from the export's file")
 
 
 def _totals(task: Any) -> tuple[int, int]:

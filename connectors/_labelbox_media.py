@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -17,8 +18,10 @@ from curate import media
 from curate.errors import ConfigError, MediaError, Transient
 from curate.types import Item
 
-REMEMBERED = 20_000
-"""Signed addresses kept in memory; more are asked for again when their rows are read."""
+REMEMBERED, REMEMBERED_CHARS = 20_000, 32_000_000
+"""Signed addresses (and short texts) kept in memory, and their length; more are asked for again when their rows are read."""
+LONG = 4096
+"""A text longer than this is kept for one reading only."""
 FRESH_S = 60.0
 
 
@@ -39,11 +42,17 @@ class Roots:
     def file(self, address: str) -> Path | None:
         """The file of an address, None when no root covers it.  Raises MediaError for one that leads out of its folder."""
         for prefix, folder in self._roots:
-            if address.startswith(prefix):
-                path = (folder / unquote(address[len(prefix) :].partition("?")[0]).lstrip("/")).resolve()
-                if not path.is_relative_to(folder):
-                    raise MediaError("blocked_path", f"{address} leads out of {folder}")
-                return path
+            rest = address.removeprefix(prefix)
+            if rest == address or not (prefix.endswith("/") or rest.startswith("/")):
+                continue  # gs://photos is no prefix of gs://photos-2/a.png
+            web = prefix.startswith(("http:", "https:"))
+            plain = (rest.partition("?")[0] if web else rest).lstrip("/")
+            # Names in a bucket may hold a percent sign or a question mark of their own.
+            literal = not web and (folder / plain).resolve().is_relative_to(folder) and (folder / plain).is_file()
+            path = (folder / (plain if literal else unquote(plain.partition("?")[0]))).resolve()
+            if not path.is_relative_to(folder):
+                raise MediaError("blocked_path", f"{address} leads out of {folder}")
+            return path
         return None
 
 
@@ -53,6 +62,7 @@ class Media:
     def __init__(self, exports: Exports, *, roots: Roots, allow_hosts: Sequence[str], timeout_s: float) -> None:
         self.exports, self.roots, self.allow_hosts, self.timeout_s = exports, roots, tuple(allow_hosts), timeout_s
         self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._chars = 0
         self._ids: list[str] = []
         self._sorted = True
         self._lock = threading.Lock()
@@ -63,6 +73,7 @@ class Media:
         with self._lock:
             self._known.clear()
             self._ids.clear()
+            self._chars = 0
 
     def listed(self, item: Item, line: Mapping[str, Any]) -> None:
         """One row of the listing, with the address that is valid now."""
@@ -71,8 +82,16 @@ class Media:
         with self._lock:
             self._ids.append(item.id)
             self._sorted = False
-            if len(self._known) < REMEMBERED:
-                self._known[item.id] = str(line["data_row"].get("row_data") or ""), 0.0
+            content = str(line["data_row"].get("row_data") or "")
+            if len(content) <= LONG and not self._full():
+                self._keep(item.id, content, -math.inf)
+
+    def _full(self) -> bool:
+        return len(self._known) >= REMEMBERED or self._chars >= REMEMBERED_CHARS
+
+    def _keep(self, item_id: str, content: str, signed_at: float) -> None:
+        self._chars += len(content) - len(self._known.pop(item_id, ("",))[0])
+        self._known[item_id] = content, signed_at
 
     def read(self, item: Item) -> bytes:
         """The bytes of one row.  Raises MediaError or Transient."""
@@ -114,35 +133,35 @@ class Media:
         return data
 
     def _address(self, item_id: str, stale: str | None = None) -> tuple[str, float]:
-        """A row's address and when it was signed (0: by the listing).  stale: one that no longer works."""
+        """A row's address (or text) and when it was signed (-inf: by the listing).  stale: an address that no longer works."""
         with self._signing:
             with self._lock:
                 known = self._known.get(item_id)
             if known is None or known[0] == stale:
-                self._sign(item_id)
-                with self._lock:
-                    known = self._known.get(item_id)
-            if known is None:
-                raise MediaError("gone", f"data row {item_id} is no longer in Labelbox")
+                return self._sign(item_id)
             return known
 
-    def _sign(self, item_id: str) -> None:
-        """New addresses for this row and those that will be read after it."""
+    def _sign(self, item_id: str) -> tuple[str, float]:
+        """New addresses for this row and those that will be read after it; returns this row's."""
         with self._lock:
             if not self._sorted:
                 self._ids.sort()
                 self._sorted = True
             start = bisect.bisect_left(self._ids, item_id)
             ids = [item_id, *(i for i in self._ids[start : start + MOST_IDS] if i != item_id)][:MOST_IDS]
-        lines = list(self.exports.of_ids(ids, params={}, what="new addresses of images"))
-        now = time.monotonic()
-        with self._lock:
-            self._known.pop(item_id, None)
-            for line in lines:
-                self._known[str(line["data_row"]["id"])] = str(line["data_row"].get("row_data") or ""), now
-                self._known.move_to_end(str(line["data_row"]["id"]))
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._chars -= len(self._known.pop(item_id, ("",))[0])
+        now, own = time.monotonic(), None
+        for line in self.exports.of_ids(ids, params={}, what="new addresses of images"):
+            row, content = str(line["data_row"]["id"]), str(line["data_row"].get("row_data") or "")
+            own = content if row == item_id else own
+            with self._lock:
+                if len(content) <= LONG:
+                    self._keep(row, content, now)
+                while self._full():
+                    self._chars -= len(self._known.popitem(last=False)[1][0])
+        if own is None:
+            raise MediaError("gone", f"data row {item_id} is no longer in Labelbox")
+        return own, now
 
 
 def _read_file(path: Path) -> bytes:

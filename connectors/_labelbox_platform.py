@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import os
-import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from connectors._labelbox_errors import KEY, as_ours, guard_logs, redacted
-from connectors._labelbox_wire import PLANS, Bucket, Wire
+from connectors._labelbox_errors import KEY, Refused, as_ours, guard_logs, redacted
+from connectors._labelbox_wire import PLANS, Bucket, Wire, pause
 from curate.errors import AuthError, ConfigError, ConnectorError, MissingExtra, Transient, UnknownName
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ OPTIONS = {
     "queue_project": str,
 }
 """Every option of [connectors.labelbox], with its type."""
+UNCLEAR = 3
+"""How often an "internal server error" is taken for one; after that for a refusal, which Labelbox calls by the same name."""
 T = TypeVar("T")
 
 
@@ -62,15 +63,22 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
 class Platform:
     """One workspace.  Thread-safe; nothing is sent, and no SDK imported, before the first `call`."""
 
-    def __init__(self, options: Mapping[str, Any], *, offline: bool = False) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        offline: bool = False,
+        allow_hosts: Collection[str] = (),
+        notify: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.options = checked(options)
-        self.offline = offline
+        self.offline, self._allow_hosts = offline, frozenset(allow_hosts)
         self.plan: str = self.options.get("plan", "free")
         self.threads: int = self.options.get("threads", 6)
         self.timeout_s: float = self.options.get("timeout", 60.0)
         self.attempts: int = self.options.get("attempts", 8)
-        self.bucket = Bucket(PLANS[self.plan])
-        self.wire = Wire(self.bucket, timeout_s=self.timeout_s, threads=self.threads)
+        self.bucket = Bucket(PLANS[self.plan], notify=notify)
+        self.wire = Wire(self.bucket, timeout_s=self.timeout_s, threads=self.threads, attempts=self.attempts)
         self._client: Any = None
         self._lock = threading.Lock()
 
@@ -81,6 +89,12 @@ class Platform:
         parts = urlsplit(given)
         if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
             raise ConfigError(f"LABELBOX_ENDPOINT or --endpoint {redacted(given)!r}: say an address such as {ENDPOINT}")
+        host = parts.hostname or ""
+        if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1", *self._allow_hosts}:
+            raise ConfigError(
+                f"LABELBOX_ENDPOINT or --endpoint {redacted(given)!r}: over http the API key would travel unencrypted. "
+                f"Say https://, or --allow-host {host} where the network between is your own."
+            )
         return given if "/graphql" in given else f"{given}/graphql"
 
     @property
@@ -130,28 +144,29 @@ class Platform:
 
         client = self.client()
         limit = attempts or self.attempts
+        unclear = itertools.count(1)
         tries = Retrying(retry=retry_if_exception_type(Transient), stop=stop_after_attempt(limit), wait=_pause, reraise=True)
         try:
-            answer: T = tries(self._once, client, what, function)
+            answer: T = tries(self._once, client, what, function, unclear)
             return answer
         except Transient as err:
             raise ConnectorError(f"{err} (gave up after {limit} attempts; run the same command again to go on)") from None
 
-    def _once(self, client: Any, what: str, function: Callable[[Any], T]) -> T:
+    def _once(self, client: Any, what: str, function: Callable[[Any], T], unclear: Iterator[int]) -> T:
         self.wire.forget()
         try:
             client.set_sdk_method("curate")  # paging unsets it, and the SDK then walks the stack on every request
             return function(client)
         except Exception as err:  # noqa: BLE001 - the SDK raises a dozen unrelated classes; all are mapped
             ours = as_ours(err, what, self.wire.status)
+            if self.wire.internal and isinstance(ours, Refused) and next(unclear) < UNCLEAR:
+                ours = Transient(str(ours))
         # Outside the except block and without a cause: the SDK's own errors print addresses with their signatures.
         raise ours
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds before the next attempt: what the other side asked for, else doubling from 0.5 s with jitter, at most 30 s."""
+    """Seconds before the next attempt: what the other side asked for, else growing ones."""
     failure = state.outcome.exception() if state.outcome else None
     asked = getattr(failure, "retry_after", None)
-    if asked is not None:
-        return float(asked)
-    return min(30.0, math.ldexp(0.5, state.attempt_number - 1)) * (0.5 + random.random() / 2)
+    return float(asked) if asked is not None else pause(state.attempt_number)

@@ -4,42 +4,62 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from connectors._labelbox_created import created, forget_created, note_created
 from connectors._labelbox_errors import Refused
 from connectors._labelbox_export import MOST_IDS, Address, Exports
 from connectors._labelbox_platform import Platform
-from curate.errors import ConnectorError
+from curate.errors import ConnectorError, Transient
 from curate.types import Applied, Rejected
 
 MOST_ROWS = 100_000
 LAST = 1000
 """Priority of copies: Labelbox labels low numbers first, and batches have 1 to 5."""
 USUAL = 5
+AT_ONCE = 1000
+"""From so many rows on a batch is made empty and filled by a task of Labelbox."""
+WAIT_S = 3600
+_EMPTY = (
+    "mutation createEmptyBatchPyApi($projectId: ID!, $input: CreateEmptyBatchInput!)"
+    "{project(where: {id: $projectId}) {createEmptyBatch(input: $input) {id}}}"
+)
+_ADD = (
+    "mutation addDataRowsToBatchAsyncPyApi($projectId: ID!, $input: AddDataRowsToBatchInput!)"
+    "{project(where: {id: $projectId}) {addDataRowsToBatchAsync(input: $input) {taskId}}}"
+)
 
 
 class Queues:
-    """Batches and priorities.  What is planned is JSON; pushing it twice is the same as pushing it once."""
+    """Batches and priorities.  What is planned is JSON; pushing it twice is the same as pushing it once.
 
-    def __init__(self, platform: Platform, exports: Exports, *, notify: Callable[[str], None]) -> None:
-        self.platform, self.exports, self.notify = platform, exports, notify
+    folder: where complete batches are noted, so that a run need not read what is in them; a cache, safe to delete.
+    """
+
+    def __init__(self, platform: Platform, exports: Exports, *, folder: Path, notify: Callable[[str], None]) -> None:
+        self.platform, self.exports, self.notify, self._folder = platform, exports, notify, folder
 
     def plan_batch(self, project_id: str, sample: str, rows: Collection[str], *, priority: int = USUAL) -> list[dict[str, Any]]:
-        """The batches that would be made, of at most 100,000 rows, named after what was chosen; not those already there."""
+        """The batches that would be made, of at most 100,000 rows, named after what was chosen; not those already there.
+
+        One that a broken run left half filled is planned with the rows that it lacks.
+        """
         ordered = sorted(rows)
         project = Address("project", project_id).look(self.platform)
-        there = {batch.name: batch.size for batch in self._batches(project)}
+        there = {batch.name for batch in self._batches(project)}
+        complete = set(created(self._folder).get("batches", ()))
         planned = []
         for start in range(0, len(ordered), MOST_ROWS):
             part = ordered[start : start + MOST_ROWS]
             name = f"curate {sample[:40]} {hashlib.sha256(chr(10).join(part).encode()).hexdigest()[:12]}"
-            if there.get(name):
-                self.notify(f"the batch {name!r} is already in project {project.name!r}; it is not sent again")
-                continue
-            inside = self._inside(project, part)
-            if inside:
-                self.notify(f"{len(inside):,} of {len(part):,} chosen rows are in project {project.name!r} already")
+            inside = set(part) if name in there and _noted(project_id, name) in complete else self._inside(project, part)
             rest = [row for row in part if row not in inside]
+            if name in there:
+                said = f"lacks {len(rest):,} of {len(part):,} rows, which are added" if rest else "is not sent again"
+                self.notify(f"the batch {name!r} is already in project {project.name!r}; it {said}")
+            elif inside:
+                self.notify(f"{len(inside):,} of {len(part):,} chosen rows are in project {project.name!r} already")
             if rest:
                 planned.append({"project": project_id, "name": name, "priority": priority, "rows": rest})
         return planned
@@ -105,33 +125,65 @@ class Queues:
         return found
 
     def _send(self, batch: Mapping[str, Any]) -> Applied:
+        """Makes the batch, or completes the one that is there: whatever broke off before, it holds all rows in the end."""
         project = Address("project", batch["project"]).look(self.platform)
         rows, name = list(batch["rows"]), batch["name"]
-        refused: list[str] = []
+        forget_created(self._folder, "batches", _noted(batch["project"], name))
+        refused: list[str] | None = None
 
-        def create(_client: Any) -> None:
-            # Asked before every attempt: the last one may have been applied although its answer was lost.
-            there = next((b for b in project.batches() if b.name == name), None)
-            if there is not None and there.size:
+        def fill(client: Any) -> None:
+            from lbox.exceptions import ResourceConflict
+
+            try:
+                complete(client)
+            except ResourceConflict:
+                raise Transient(f"the batch {name!r} exists and is not listed yet") from None
+
+        def complete(client: Any) -> None:
+            nonlocal refused
+            # Looked for before every attempt: the last one may have been applied although its answer was lost.
+            there = next((b.uid for b in project.batches() if b.name == name), None)
+            if there is None and len(rows) < AT_ONCE:
+                made = project.create_batch(name, rows, priority=batch["priority"])
+                refused = [str(row) for row in made.failed_data_row_ids or ()]
                 return
-            if there is not None:
-                there.delete()  # An empty one is the first half of a broken attempt.
-            made = project.create_batch(name, rows, priority=batch["priority"])
-            refused[:] = [str(row) for row in made.failed_data_row_ids or ()]
+            if there is None:
+                asked = {"projectId": batch["project"], "input": {"name": name, "consensusSettings": None}}
+                there = client.execute(_EMPTY, asked, timeout=180.0, experimental=True)["project"]["createEmptyBatch"]["id"]
+                missing = rows
+            else:
+                inside = self._inside(project, rows)
+                missing = [row for row in rows if row not in inside]
+            if missing:
+                self._add(client, project, there, missing, batch["priority"])
 
         try:
-            self.platform.call(f"sending the batch {name!r}", create)
-        except Refused:
-            if not any(b.name == name and b.size for b in self._batches(project)):
-                raise
+            self.platform.call(f"sending the batch {name!r}", fill)
+            if refused is None:  # no answer names them: what is not there now was refused
+                inside = self._inside(project, rows)
+                refused = [row for row in rows if row not in inside]
         except ConnectorError as err:
             raise ConnectorError(f"{err} (project {project.name!r})") from None
+        note_created(self._folder, "batches", _noted(batch["project"], name))
         self.notify(f"sent {len(rows) - len(refused):,} rows to project {project.name!r} as the batch {name!r}")
         rejected = [
             Rejected(row, "batch", "refused by the project: it has the row by now, or the row is gone")
             for row in sorted(refused)
         ]
         return Applied(len(rows) - len(rejected), tuple(rejected))
+
+    @staticmethod
+    def _add(client: Any, project: Any, batch_id: str, rows: Sequence[str], priority: int) -> None:
+        """Adds rows to a batch, which the SDK offers only for one it is making.  Raises Transient when the task breaks off."""
+        from labelbox.schema.task import Task
+
+        project._wait_until_data_rows_are_processed(list(rows), None)
+        asked = {"batchId": batch_id, "dataRowIds": list(rows), "globalKeys": None, "priority": priority}
+        told = client.execute(_ADD, {"projectId": project.uid, "input": asked}, timeout=180.0, experimental=True)
+        task = Task.get_task(client, told["project"]["addDataRowsToBatchAsync"]["taskId"])
+        task.wait_till_done(WAIT_S)
+        if task.status != "COMPLETE":
+            raise Transient(f"Labelbox, adding {len(rows):,} rows to a batch: the task ended as {task.status}")
 
     def _remove(self, batch: Any) -> None:
         try:
@@ -150,3 +202,7 @@ class Queues:
             project.update_data_row_labeling_priority(UniqueIds(list(rows)), priority)
 
         self.platform.call(f"setting the priority of {len(rows):,} rows", update)
+
+
+def _noted(project_id: str, name: str) -> str:
+    return f"{project_id}/{name}"

@@ -18,7 +18,7 @@ from connectors._labelbox_created import note_created
 from connectors._labelbox_errors import Refused
 from connectors._labelbox_export import Exports
 from connectors._labelbox_platform import Platform
-from curate.errors import ConfigError, ConnectorError, NotFound
+from curate.errors import ConfigError, Lost, NotFound
 from curate.types import Applied, EmbedderSpec, Rejected, Vectors
 
 MOST_DIMS = 2048
@@ -29,8 +29,13 @@ COUNT_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def embedding_name(spec: EmbedderSpec, chosen: str = "") -> str:
-    """The name in the workspace: the user's, else the model's with the fingerprint, so that two revisions stay apart."""
-    return chosen or f"curate {spec.name[:60]} {spec.fingerprint[:8]}"
+    """The name in the workspace: the user's, else the model's with the fingerprint, so that two revisions stay apart.
+
+    Of a local directory only the last part is told: the whole workspace sees the name.
+    """
+    local = Path(spec.name).is_absolute() or spec.name.startswith((".", "~"))
+    model = Path(spec.name).name if local else spec.name
+    return chosen or f"curate {model[:60]} {spec.fingerprint[:8]}"
 
 
 class Journal:
@@ -234,7 +239,7 @@ class EmbeddingStore:
     def verify(self, spec: EmbedderSpec, name: str) -> None:
         """That Labelbox counts at least the vectors that were pushed, after a short wait; else names those that are missing.
 
-        Raises ConnectorError naming them, and forgets the journal so that they are sent again.
+        Raises Lost naming them, and forgets the journal so that they are sent again.
         """
         embedding: Any = self._found.get(name)
         pushed = self._pushed.get(embedding.id, set()) if embedding is not None else set()
@@ -251,10 +256,11 @@ class EmbeddingStore:
             if pushed - there:
                 self.journal.forget()
                 few = ", ".join(sorted(pushed - there)[:5])
-                raise ConnectorError(
+                raise Lost(
                     f"Labelbox acknowledged {len(pushed):,} vectors of {name!r} and holds {len(pushed & there):,}; "
                     f"not there: {few}. "
-                    "Run again to send them once more."
+                    "Run again to send them once more.",
+                    pushed - there,
                 )
         if count < SIMILARITY_FLOOR:
             self.notify(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,7 @@ def _run(
     seed: int = 0,
 ) -> Result:
     embeddings, order = _embeddings(vectors, ids, geometry)
+    images = _by_id(images, embeddings.ids)
     columns = {name: _aligned(name, values, order) for name, values in (fields or {}).items()}
 
     def field(name: str) -> Sequence[Scalar]:
@@ -237,8 +239,7 @@ def _embeddings(vectors: npt.ArrayLike, ids: Sequence[str] | None, geometry: str
     if len(names) != len(x):
         raise EmbedderError(f"{len(names)} ids for {len(x)} vectors")
     if len(set(names)) != len(names):
-        twice = next(i for n, i in enumerate(names) if i in set(names[:n]))
-        raise EmbedderError(f"id {twice!r} is there twice")
+        raise EmbedderError(f"id {Counter(names).most_common(1)[0][0]!r} is there twice")
     finite = np.isfinite(x).all(axis=1)
     if not finite.all():
         raise EmbedderError(f"the vector of {names[int(np.argmin(finite))]!r} is not finite")
@@ -248,6 +249,16 @@ def _embeddings(vectors: npt.ArrayLike, ids: Sequence[str] | None, geometry: str
     order = sorted(range(len(names)), key=names.__getitem__)
     spec = EmbedderSpec("given", "", "", x.shape[1], space.label)
     return Embeddings([names[i] for i in order], np.ascontiguousarray(x[order]), spec), order
+
+
+def _by_id(images: Mapping[Any, Pixels] | None, ids: Sequence[str]) -> Mapping[str, Pixels] | None:
+    """The images under ids as texts, as `ids` are.  Raises ConfigError when none is a row's: none would be looked at."""
+    if images is None:
+        return None
+    named = {str(i): image for i, image in images.items()}
+    if named and named.keys().isdisjoint(ids):
+        raise ConfigError(f"no image is of a row: images go by the ids of the rows ({ids[0]!r}, ...), not {min(named)!r}")
+    return named
 
 
 def _aligned(name: str, values: Sequence[Scalar], order: Sequence[int]) -> list[Scalar]:

@@ -64,7 +64,7 @@ CHECK_KEYS = (
 )
 
 _KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-_SECRET_KEY = re.compile(r"(api_?key|token|secret|passw(or)?d|credential)", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"(api_?key|tokens?$|token[_-]|secret|passw(or)?d|credential)", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(ey[A-Za-z0-9_-]{20,}\.|hf_[A-Za-z0-9]{20,}|[a-z+]+://[^/\s:@]+:[^/\s@]+@)")
 
 
@@ -107,8 +107,7 @@ def load_config(
     settings, origins = dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default")
     tables: dict[str, Any] = {name: {} for name in TABLES}
     project = _project_file(path)
-    user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "curate" / "curate.toml"
-    for file in (user, project):
+    for file in (_user_file(environ), project):
         if file is not None and file.is_file():
             _merge_file(file, settings, origins, tables)
     for key in DEFAULTS:
@@ -120,6 +119,13 @@ def load_config(
             flag = f"--{key.replace('_', '-')}"
             settings[key], origins[key] = _checked(key, value, flag), flag
     return Config(settings, origins, path=project, **tables)
+
+
+def _user_file(environ: Mapping[str, str]) -> Path | None:
+    try:
+        return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "curate" / "curate.toml"
+    except RuntimeError:  # a container may run under a number that is nobody
+        return None
 
 
 def _project_file(path: Path | None) -> Path | None:

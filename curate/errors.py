@@ -7,6 +7,7 @@ CurateError
 ├─ MissingExtra (ImportError)    2    prints the pip line
 ├─ ConnectorError                4    a platform said no
 │  ├─ AuthError, NotFound        4
+│  ├─ Lost                       4    vectors that were acknowledged and are not there
 │  └─ Transient                  4    retry_after; the only class that is ever retried
 ├─ MediaError                    3    one row's bytes; recorded, never ends a run
 ├─ EmbedderError                 2    wrong size, non-finite, wrong layer for text search
@@ -17,7 +18,7 @@ CurateError
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class CurateError(Exception):
@@ -70,6 +71,14 @@ class AuthError(ConnectorError):
 
 class NotFound(ConnectorError):
     """The dataset, project or row does not exist there."""
+
+
+class Lost(ConnectorError):
+    """Vectors that the platform acknowledged are not there.  ids: of those rows, which the next push sends again."""
+
+    def __init__(self, message: str, ids: Collection[str]) -> None:
+        super().__init__(message)
+        self.ids = frozenset(ids)
 
 
 class Transient(ConnectorError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,8 +94,10 @@ def drift(geometry: Geometry, before: Vectors, now: Vectors) -> float:
 
 
 def _limit(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ConfigError(f"[check] {name} = {value!r}: a number of at least 0 is needed")
+    if name.startswith("max_") and value > 1:
+        raise ConfigError(f"[check] {name} = {value!r} would never fail: it is a share between 0 and 1 (5 % is 0.05)")
     return float(value)
 
 
@@ -128,15 +130,20 @@ def _duplicates(name: str, limit: float, stored: Stored, _settings: Mapping[str,
 
 
 def _leakage(name: str, limit: float, stored: Stored, settings: Mapping[str, str]) -> Gate:
+    """Fewest rows to take out so that no group reaches over two splits; which copy of a group is kept plays no part."""
     splits = _field(stored, settings["split"], name)
-    leaked = {
-        copy: kept
-        for copy, kept in _copies(stored, name).items()
-        if splits.get(copy) is not None and splits.get(kept) is not None and splits[copy] != splits[kept]
-    }
-    first = next(iter(sorted(leaked.items())), None)
-    shown = f"{len(leaked):,} copies across splits" + (f", such as {first[0]} of {first[1]}" if first else "")
-    return _at_most(name, len(leaked) / max(stored.rows, 1), limit, shown)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for copy, kept in sorted(_copies(stored, name).items()):
+        groups[kept].append(copy)
+    leaked, first = 0, ""
+    for kept, copies in sorted(groups.items()):
+        members = [row for row in (kept, *copies) if splits.get(row) is not None]
+        counts = Counter(splits[row] for row in members)
+        leaked += len(members) - max(counts.values(), default=0)
+        if len(counts) > 1 and not first:
+            other = next(row for row in members if splits[row] != splits[members[0]])
+            first = f", such as {other} ({splits[other]}) of {members[0]} ({splits[members[0]]})"
+    return _at_most(name, leaked / max(stored.rows, 1), limit, f"{leaked:,} copies across splits{first}")
 
 
 def _failed(name: str, limit: float, stored: Stored, _settings: Mapping[str, str]) -> Gate:

@@ -125,6 +125,15 @@ class HoldsVectors(Protocol):
 
 
 @runtime_checkable
+class KeepsRows(Protocol):
+    """A connector whose rows are made here, by an import, and not found elsewhere."""
+
+    def keep_rows(self, dataset_id: str, items: Sequence[Item]) -> None:
+        """Adds rows, or gives those that are there their new version."""
+        ...
+
+
+@runtime_checkable
 class HasProjects(Protocol):
     """A connector that can also act on labeling projects; `Plan.extras` says how, as JSON."""
 
@@ -146,6 +155,38 @@ class HasProjects(Protocol):
 
     def remove_made(self) -> Mapping[str, Sequence[str]]:
         """Deletes that, with all its values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """What was computed, for a platform that shows it.
+
+    spec: of the vectors, None when none are pushed.  points: row id -> map coordinates; {} where no map was made.
+    map_name: of that map: the same rows, model and method give the same name on any machine.
+    text: whether the model can also place texts.
+    """
+
+    spec: EmbedderSpec | None = None
+    points: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    map_name: str = ""
+    text: bool = False
+
+
+@runtime_checkable
+class Presents(Protocol):
+    """A connector whose platform itself searches by similarity and draws maps; `Plan.extras` says what, as JSON."""
+
+    def plan_presentation(self, dataset_id: str, presentation: Presentation) -> Mapping[str, Any]:
+        """What would be shown anew; {} when all of it is shown already.  "shown": lines about it for people."""
+        ...
+
+    def present(self, dataset_id: str, extras: Mapping[str, Any], presentation: Presentation) -> None:
+        """Shows it, after fields and vectors were pushed; twice is the same as once."""
+        ...
+
+    def withdraw(self, dataset_id: str, extras: Mapping[str, Any]) -> int:
+        """Shows again what was shown before; returns how many things changed."""
         ...
 
 

@@ -143,12 +143,14 @@ class Findings:
     values: field -> {item id: value}; an id without a value has none, and a stale one is cleared.
     evidence: why, as JSON values (groups with their distances, clusters with their medoids, ...).
     summary: the counts that commands and reports print.
+    arrays: columns kept beside it, too large for JSON (`Store.arrays` reads them; they are not part of `Store.findings`).
     """
 
     op: str
     values: Mapping[str, Mapping[str, Scalar]]
     evidence: Mapping[str, Any]
     summary: Mapping[str, Any]
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""A small folder of real and made pictures, and the command line as a function."""
+"""A small folder of real and made pictures, the command line as a function, and a FiftyOne with a mongod of its own."""
 
+import importlib
 import json
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from PIL import Image
 
 from curate.cli import main
+from curate.protocols import ConnectorSettings
+from tests.connectors.fiftyone_place import mongod, server
 
 
 @pytest.fixture
@@ -29,12 +32,47 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def curate(capsys):
-    """curate("sync", ...) -> (exit code, document or None, what was said)."""
+    """curate("sync", ...) -> (exit code, document with --json or None, what was shown: messages, then results)."""
 
     def call(*args):
         capsys.readouterr()
         code = main([str(a) for a in args])
         out, err = capsys.readouterr()
-        return code, json.loads(out) if out.strip() else None, err
+        document = json.loads(out) if "--json" in args and out.strip() else None
+        return code, document, err if "--json" in args else err + out
 
     return call
+
+
+@pytest.fixture(scope="session")
+def fiftyone_server():
+    """A mongod of this test process, as the environment that leads to it."""
+    if mongod() is None:
+        pytest.skip("fiftyone and its mongod are not installed")
+    with server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def fo(fiftyone_server, monkeypatch):
+    """The module fiftyone on a database of this process, empty before each test."""
+    for name, value in fiftyone_server.items():
+        monkeypatch.setenv(name, value)
+    module = importlib.import_module("fiftyone")
+    assert module.config.database_uri == fiftyone_server["FIFTYONE_DATABASE_URI"], "not a database of somebody else's"
+    for name in module.list_datasets():
+        module.delete_dataset(name)
+    return module
+
+
+@pytest.fixture
+def fiftyone_connect(fo, tmp_path):
+    """Makes a FiftyOne connector; keywords are options of [connectors.fiftyone], lines that it says go to `make.said`."""
+    from connectors.fiftyone import FiftyOneConnector
+
+    def make(**options):
+        settings = ConnectorSettings(options=options, results=tmp_path / ".curate" / "results", notify=make.said.append)
+        return FiftyOneConnector(settings)
+
+    make.said = []
+    return make

@@ -1,16 +1,13 @@
 """The composite action's steps, run as a shell would; the example workflows are valid and hold what they promise."""
 
 import json
-import os
-import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.runner import ROOT, run_action
+
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 
 
@@ -21,47 +18,17 @@ def job(photos, tmp_path):
         'model = "pixels"\n[datasets.images]\naddress = "folder:photos"\n[check]\nmax_duplicate_rate = 0.05\n'
     )
 
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = folder / "curate"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m curate "$@"\n')
+    script.chmod(0o755)
+
     def run(**inputs):
-        values = {name: str(spec.get("default", "")) for name, spec in ACTION["inputs"].items()}
-        values.update({name.replace("_", "-"): value for name, value in inputs.items()})
-        output = tmp_path / "github-output"
-        output.write_text("")
-        bin_folder = tmp_path / "bin"
-        bin_folder.mkdir(exist_ok=True)
-        script = bin_folder / "curate"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m curate "$@"\n')
-        script.chmod(0o755)
-        code = 0
-        for step in ACTION["runs"]["steps"]:
-            if step.get("if") == "inputs.version != ''" and not values["version"]:
-                continue
-            env = {k: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: values[m[1]], v) for k, v in step["env"].items()}
-            assert "${{" not in step["run"], "inputs must reach the script through the environment only"
-            path = f"{bin_folder}:{os.environ['PATH']}"
-            done = subprocess.run(
-                ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
-                cwd=tmp_path,
-                env={**os.environ, **env, "PATH": path, "GITHUB_OUTPUT": str(output), "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            code = done.returncode
-        return code, outputs(output.read_text()), done.stderr
+        given = {name.replace("_", "-"): value for name, value in inputs.items()}
+        return run_action(ROOT, given, cwd=tmp_path, path=folder, env={"PYTHONPATH": str(ROOT)})
 
     return run
-
-
-def outputs(text):
-    found = {}
-    lines = iter(text.splitlines())
-    for line in lines:
-        if "<<" in line:
-            name, mark = line.split("<<")
-            found[name] = "\n".join(iter(lambda mark=mark: next(lines), mark))
-        else:
-            name, _, found[name] = line.partition("=")
-    return found
 
 
 def test_a_failing_gate_fails_the_step_and_leaves_counts_and_report(job, tmp_path):

@@ -27,6 +27,15 @@ def test_the_order_of_rows_does_not_matter():
     assert c.table == d.table
 
 
+def test_images_of_numbered_rows_are_looked_at():
+    vectors = np.eye(3, dtype=np.float32)
+    vectors[1] = vectors[0]
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    assert len(curate.find_duplicates(vectors, [7, 8, 9]).groups) == 1
+    other = dict(zip([7, 8, 9], noise, strict=True))
+    assert not curate.find_duplicates(vectors, [7, 8, 9], images=other).groups
+
+
 def test_sample_leaves_out_copies():
     found = curate.find_duplicates(X, IDS, radius=0.001)
     chosen = curate.sample(X, IDS, budget=59, without=found)
@@ -62,6 +71,8 @@ def test_a_result_is_a_table_in_a_notebook():
         (lambda: curate.find_duplicates(X[0]), EmbedderError, "(n, d)"),
         (lambda: curate.find_duplicates(X, IDS[:-1]), EmbedderError, "59 ids"),
         (lambda: curate.find_duplicates(X, ["a"] * 60), EmbedderError, "twice"),
+        (lambda: curate.find_duplicates(X, [*IDS[:-1], "r00"]), EmbedderError, "'r00' is there twice"),
+        (lambda: curate.find_duplicates(X, IDS, images={0: np.zeros((9, 9, 3), np.uint8)}), ConfigError, "ids of the rows"),
         (lambda: curate.find_duplicates(X * np.nan, IDS), EmbedderError, "r00"),
         (lambda: curate.find_duplicates(X * 0, IDS), EmbedderError, "zero"),
         (lambda: curate.find_duplicates(X, IDS, radius=3), GeometryError, "cosine"),

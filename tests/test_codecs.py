@@ -1,5 +1,6 @@
 """Codecs: round trips, same bytes alone and in a batch, lengths that survive, bounds that hold, refusals with a reason."""
 
+import dataclasses
 import json
 import struct
 
@@ -347,3 +348,18 @@ def test_hamming_counts_differing_bits():
     codes = fitted("binary", x).encode(x)
     bits = np.unpackbits(codes[:, 4:], axis=1)
     np.testing.assert_array_equal(hamming(codes[:5], codes), (bits[:5, None] != bits[None]).sum(axis=2))
+
+
+@pytest.mark.parametrize("geometry", [COSINE, EUCLIDEAN], ids=["cosine", "euclidean"])
+def test_int4_leaves_the_distances_of_close_rows_where_they_were(geometry):
+    x = np.repeat(rows(1500, lengths=False), 2, axis=0)
+    x = (x + 0.25 * x.std() * rng(3).normal(size=x.shape)).astype(np.float32)
+    codec = fitted("int4", x[:1000], geometry)
+    assert codec.shrink < 1
+    y = codec_from_header(codec.header()).decode(codec.encode(x[1000:]))
+    pair = np.arange(0, len(y), 2)
+    true = geometry.distance(x[1000:][pair], x[1000:][pair + 1])
+    seen = geometry.distance(y[pair], y[pair + 1])
+    plain = dataclasses.replace(codec, shrink=1.0).decode(codec.encode(x[1000:]))
+    without = geometry.distance(plain[pair], plain[pair + 1])
+    assert abs(np.median(seen / true) - 1) < 0.3 * abs(np.median(without / true) - 1)

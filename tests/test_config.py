@@ -1,5 +1,7 @@
 """Configuration: precedence, unknown keys, secrets."""
 
+from pathlib import Path
+
 import pytest
 
 from curate.config import DEFAULTS, fraction, load_config
@@ -67,6 +69,19 @@ def test_a_secret_in_a_file_is_refused_without_printing_it(tmp_path, text):
     with pytest.raises(ConfigError, match="secret") as caught:
         load_config()
     assert "hidden" not in str(caught.value) and "hf_abc" not in str(caught.value)
+
+
+def test_a_tokenizer_is_no_secret(tmp_path):
+    write(tmp_path / "curate.toml", "[models.'mine:Model']\ntokenizer = 'bert-base'")
+    assert load_config().models["mine:Model"] == {"tokenizer": "bert-base"}
+
+
+def test_a_user_without_a_home_has_no_user_file(tmp_path, monkeypatch):
+    def homeless(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(homeless))
+    assert load_config(environ={})["model"]
 
 
 @pytest.mark.parametrize(

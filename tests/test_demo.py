@@ -11,7 +11,7 @@ from examples.demo import make_images, run
 
 def test_the_demo_finds_its_copies_and_the_second_run_changes_nothing(tmp_path, capsys):
     assert run(tmp_path) == 0
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     assert "copies in" in said and "report.html" in said
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/jpeg;base64,") > 60
@@ -22,7 +22,7 @@ def test_the_demo_finds_its_copies_and_the_second_run_changes_nothing(tmp_path, 
     found = [i for i in made if rows[i]["duplicate"]]
     assert len(found) >= 0.9 * len(made), sorted(set(made) - set(found))
     assert run(tmp_path) == 0
-    again = capsys.readouterr().err
+    again = "".join(capsys.readouterr())
     assert "0 computed, 165 reused" in again and "0 field changes" in again
 
 

@@ -27,8 +27,8 @@ PAGES = [
     *sorted((ROOT / "examples").glob("*.md")),
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ELSEWHERE = {"labelbox.md"}
-"""Pages whose commands another test runs, against the stand-in server."""
+ELSEWHERE = {"labelbox.md", "fiftyone.md", "fiftyone_app.md"}
+"""Pages whose commands another test runs, against the stand-in server and a real mongod."""
 ids = {"ids": lambda p: p.name}
 
 
@@ -73,6 +73,10 @@ def run_line(line):
     command, _, note = line.partition("#")
     wanted = int(match[1]) if (match := re.search(r"exit (\d+)", note)) else 0
     words = shlex.split(command)
+    if {"|", ">"} & set(words):
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], env={**os.environ, "PATH": path}, timeout=250)
+        return done.returncode, wanted
     if words[0] == "curate":
         return main(words[1:]), wanted
     if words[0] == "python":
@@ -111,13 +115,42 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def anchors(page):
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, **ids)
+def test_anchors_are_there(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        assert anchor in anchors(page.parent / target if target else page), f"{page.name} links to {target}#{anchor}"
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_that_curate_prints():
+    source = "\n".join(p.read_text(encoding="utf-8") for part in ("curate", "connectors") for p in (ROOT / part).rglob("*.py"))
+    # Messages that go over two lines of source, and the places where values are put in.
+    plain = re.sub(r"\{[^{}]*\}", "...", re.sub(r'"\s*\n\s*f?"', "", source))
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+)[^|]* \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    assert len(messages) > 20
+    for message in messages:
+        parts = [part.strip(" :") for part in message.split("...")]
+        assert all(part in plain for part in parts), f"nothing prints {message!r}"
+
+
+def test_every_page_is_reached_from_the_first_one():
+    text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md" and f"({p.name})" not in text] == []
+
+
 def test_the_output_in_the_page_on_ci_is_what_check_prints(world, capfd):
     page = (ROOT / "docs/ci.md").read_text()
     (world / "curate.toml").write_text(next(body for kind, body in blocks(ROOT / "docs/ci.md") if kind == "toml"))
     assert main(["sync", "--all", "--dry-run", "--quiet"]) == 0
     capfd.readouterr()
     assert main(["check"]) == 1
-    said = capfd.readouterr().err
+    said = capfd.readouterr().out
     assert [line.rstrip() for line in said.splitlines() if "max_" in line] == [
         line for line in page.splitlines() if line.startswith(("FAIL", "ok  "))
     ]

@@ -1,5 +1,7 @@
 """`curate export`: the right rows, safe paths, nothing overwritten, nothing written twice."""
 
+import unicodedata
+
 import pytest
 
 from curate.errors import ConfigError, MediaError
@@ -57,6 +59,24 @@ def test_ids_that_would_meet_get_names_of_their_own(tmp_path):
     done = put(tmp_path, rows)
     assert done.written == len(rows) == len(tree(tmp_path)) == len({p.casefold() for p in tree(tmp_path)})
     assert sorted(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()) == sorted(rows.values())
+
+
+def test_names_that_differ_in_how_an_accent_is_written_do_not_meet(tmp_path):
+    rows = {"caf\u00e9.png": PNG, "cafe\u0301.png": PNG + b"1"}
+    put(tmp_path, rows)
+    assert len({unicodedata.normalize("NFC", p) for p in tree(tmp_path)}) == 2
+
+
+def test_a_copy_whose_kept_row_is_gone_is_exported(tmp_path):
+    with Store.open(tmp_path / "store", write=True, create=True) as store:
+        for ids in ("abc", "bc"):
+            listing = store.begin_listing("fake:rows")
+            listing.add([Item(i, "u", "1") for i in ids])
+            listing.finish()
+        found = {"a": "kept", "b": "copy-of/a", "c": "copy-of/b"}
+        store.save_findings("fake:rows", "f" * 16, Findings("duplicates", {"duplicate": found}, {}, {}))
+        assert chosen(store, "fake:rows", "kept") == ["b"]
+        assert chosen(store, "fake:rows", "duplicates") == ["c"]
 
 
 def test_a_second_export_writes_nothing_and_the_order_of_rows_does_not_matter(tmp_path):

@@ -88,8 +88,10 @@ def test_connectors_use_only_the_seams(path):
 
 @pytest.mark.parametrize("path", CURATE + CONNECTOR_FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_heavy_packages_are_imported_inside_functions(path):
+    # The plugin's files are read by FiftyOne itself, and subclass what it has.
+    heavy = HEAVY - {"fiftyone"} if "fiftyone_plugin" in path.parts else HEAVY
     for module, at_import in imports(path):
-        assert not (at_import and module.split(".")[0] in HEAVY), f"{path}: import {module} inside the function that needs it"
+        assert not (at_import and module.split(".")[0] in heavy), f"{path}: import {module} inside the function that needs it"
 
 
 @pytest.mark.parametrize("path", CURATE, ids=lambda p: str(p.relative_to(ROOT)))

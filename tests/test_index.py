@@ -156,6 +156,21 @@ def test_nearest_is_exact_with_ties_by_row(label, k):
     assert np.array_equal(distance, np.take_along_axis(full, order, axis=1))
 
 
+@pytest.mark.parametrize("label", ["cosine", "euclidean", "lorentz:0.1"])
+def test_nearest_is_exact_where_float32_cannot_tell_rows_apart(label):
+    rng, geometry = np.random.default_rng(0), geometry_named(label)
+    x = rng.normal(size=(3_000, 32)).astype(np.float32)
+    x[500:900] = x[7]  # one picture, four hundred times
+    x[1_000:2_000] = x[9] + rng.normal(scale=1e-5, size=(1_000, 32)).astype(np.float32)  # frames of one second
+    queries = x[[7, 600, 9, 1_500, 2_500]]
+    full = np.stack([geometry.distance(np.repeat(q[None], len(x), axis=0), x) for q in queries])
+    for k in (1, 3, 30):
+        found, distance = nearest(x, queries, k, geometry)
+        order = np.argsort(full, axis=1, kind="stable")[:, :k]
+        assert np.array_equal(distance, np.take_along_axis(full, order, axis=1))
+        assert np.array_equal(found, order)
+
+
 def test_folding_finds_the_largest():
     values = np.random.default_rng(0).normal(size=(5, 3_001)).astype(np.float32)
     found = np.sort(_largest(values, 4), axis=1)

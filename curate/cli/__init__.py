@@ -69,11 +69,18 @@ class Verbs(click.Group):
             command = registry.load(registry.COMMANDS, name)
         else:
             return None
-        return command  # type: ignore[no-any-return]
+        from curate.cli._help import dressed
+
+        return dressed(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without importing the verbs."""
-        rows = [(name, VERBS.get(name) or "Commands of a connector.") for name in self.list_commands(ctx)]
+        from curate import registry
+
+        rows = [
+            (name, VERBS.get(name) or f"Added by {registry.source(registry.COMMANDS, name).partition(':')[0]}.")
+            for name in self.list_commands(ctx)
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -90,10 +97,10 @@ class Verbs(click.Group):
             raise
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="curate-vision", prog_name="curate")
 def cli() -> None:
-    """Curate image datasets: near duplicates, samples worth labeling, hierarchy tags; in Labelbox or a folder.
+    """Curate image datasets: near duplicates, samples worth labeling, hierarchy tags; in Labelbox, FiftyOne or a folder.
 
     Start with: curate sync --dataset FOLDER --model pixels
     """

@@ -21,6 +21,11 @@ FLAGS: Mapping[str, Callable[[Any], Any]] = {
     ),
     "endpoint": _option("--endpoint", metavar="URL", help="Another address of the platform (on-premises)."),
     "media_root": _option("--media-root", multiple=True, metavar="PREFIX=DIR", help="Read addresses under PREFIX from DIR."),
+    "fiftyone_backend": _option(
+        "--fiftyone-backend",
+        type=click.Choice(["curate", "sklearn"]),
+        help="Similarity search in FiftyOne: compact, needs curate in the App's environment; or FiftyOne's own.",
+    ),
     "text_field": _option(
         "--text-field", metavar="COLUMN", help="The column with the text, for a CSV or JSON Lines file as dataset."
     ),
@@ -37,6 +42,9 @@ FLAGS: Mapping[str, Callable[[Any], Any]] = {
     "codec": _option("--codec", metavar="C", help="How new vectors are held: f32 or f16."),
     "tolerate_failed": _option("--tolerate-failed", metavar="P", help="Share of rows that may fail with exit 0, such as 1%."),
     "retry_failed": _option("--retry-failed", is_flag=True, default=False, help="Try rows again that failed before."),
+    "verify": _option(
+        "--verify", is_flag=True, default=False, help="Read every byte of the store first; what is damaged is made again."
+    ),
     "seed": _option("--seed", type=int, metavar="N", help="Seed of everything drawn at random (0)."),
     "dry_run": _option("--dry-run", is_flag=True, default=False, help="Push nothing."),
     "yes": _option("--yes", is_flag=True, default=False, help="Answer yes to questions (creating fields)."),
@@ -55,6 +63,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("dataset", "connector"),
     "network": ("offline", "allow_hosts", "endpoint", "media_root", "text_field"),
     "loading": ("layer", "device", "dtype", "preprocess", "max_pixels"),
-    "embedding": ("batch_size", "thumbs", "codec", "tolerate_failed", "retry_failed"),
+    "embedding": ("batch_size", "thumbs", "codec", "tolerate_failed", "retry_failed", "verify"),
     "push": ("dry_run", "yes"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from curate import registry
 from curate.cli._session import Session
 from curate.errors import ConfigError, UnknownName
-from curate.protocols import CurationOp
+from curate.protocols import Connector, CurationOp, Presents
 
 
 def build_op(name: str, options: Mapping[str, Any], where: str) -> CurationOp:
@@ -48,6 +48,13 @@ def ops_of(
         build_op(name, _options(session, name, sample, taxonomy, precision), f"[ops.{name}]")
         for name in sorted(dict.fromkeys(chosen), key=lambda n: (order.get(n, 5), n))
     ]
+
+
+def map_ops(connector: Connector) -> list[CurationOp]:
+    """The op "map" for a platform that draws maps."""
+    from curate.ops.projection import StandingMap
+
+    return [StandingMap()] if isinstance(connector, Presents) else []
 
 
 def _options(session: Session, name: str, sample: str, taxonomy: str, precision: float | None) -> dict[str, Any]:

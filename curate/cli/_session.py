@@ -35,6 +35,8 @@ SCHEMA_VERSION = 1
 SHOWN_LINES = 10
 EMITTED: ContextVar[list[dict[str, Any]] | None] = ContextVar("EMITTED", default=None)
 """Where `Session.emit` puts its document when a verb is called as a function; None prints it."""
+TERMINAL: ContextVar[Terminal | None] = ContextVar("TERMINAL", default=None)
+"""Who hears lines and progress instead of stderr, when a verb is called as a function."""
 
 
 def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -51,8 +53,12 @@ def verb(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return function(Session(shared), **values)
 
         command: Any = run
+        own = list(getattr(function, "__click_params__", ()))
+        command.__click_params__ = []
         for name in reversed(mine):
             command = FLAGS[name](command)
+        command.shared_flags = [p.opts[-1].removeprefix("--") for p in command.__click_params__]
+        command.__click_params__ += own  # click turns the list round: a verb's own flags come first
         return command  # type: ignore[no-any-return]
 
     return decorate
@@ -64,7 +70,7 @@ class Session:
     def __init__(self, flags: Mapping[str, Any]) -> None:
         self.flags = dict(flags)
         self.as_json = bool(flags.get("as_json"))
-        self.terminal = Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
+        self.terminal = TERMINAL.get() or Terminal(-1 if flags.get("quiet") else int(flags.get("verbose") or 0))
         chosen = {k: v for k, v in flags.items() if v not in (None, ())}
         self.config: Config = load_config(Path(flags["config"]) if flags.get("config") else None, flags=chosen)
         self._refuse_unknown()
@@ -101,8 +107,15 @@ class Session:
         if len(lines) > SHOWN_LINES:
             self.warn(f"... and {len(lines) - SHOWN_LINES:,} more; {rest}")
 
+    def again(self, command: str) -> str:
+        """A command to type next, with the --store and --config of this one, so that it finds the same store."""
+        import shlex
+
+        given = [(flag, self.flags.get(flag.removeprefix("--"))) for flag in ("--store", "--config")]
+        return " ".join([command, *(f"{flag} {shlex.quote(str(value))}" for flag, value in given if value)])
+
     def emit(self, document: Mapping[str, Any], *renderables: Any) -> None:
-        """The result: the document on stdout with --json, else the rich renderables (tables, strings) on stderr."""
+        """The result, on stdout: the document with --json, else the rich renderables (tables, strings)."""
         self.terminal.end_progress()
         whole = {"schema_version": SCHEMA_VERSION, **document}
         kept = EMITTED.get()
@@ -149,14 +162,11 @@ class Session:
         """The connector of a name, built once."""
         from curate import registry
 
-        if name == IMPORTED:
-            raise ConfigError(
-                "imported rows of their own have no files or platform behind them. Judge them with: curate duplicates, "
-                "clusters, sample, report. To push results, import with --dataset and the ids of its rows"
-            )
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
+            if self.flags.get("fiftyone_backend") and name == "fiftyone":
+                options["backend"] = self.flags["fiftyone_backend"]
             if self.flags.get("media_root"):
                 options["media_root"] = list(self.flags["media_root"])
             if self.projects:
@@ -195,12 +205,14 @@ class Session:
             raise ConfigError(f"no dataset: say --dataset ID, such as --dataset folder:photos.{known}")
         target = resolve(name, self.config, connector=self["connector"], make=self.connector, configured=self.configured)
         self.say(f"dataset {target.address} ({target.how})")
+        if self.flags.get("fiftyone_backend") and target.connector != "fiftyone":
+            raise ConfigError(f"--fiftyone-backend is for datasets in FiftyOne; {target.address} is none")
         return target
 
     def stored_target(self, store: Store) -> Target:
         """The dataset among those the store already holds; asks no platform when the store knows it.
 
-        Without --dataset: the only one in the store.
+        Without --dataset: the only one in the store.  A bare ID held under several connectors is an error that lists them.
         """
         held = store.datasets()
         name = self.config["dataset"]
@@ -208,9 +220,15 @@ class Session:
             return self._held(held[0], "the only one in the store")
         if not name and not self.config.datasets and held:
             raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
-        for key in held:
-            if name == key or (":" not in name and name and key.partition(":")[2] == name):
-                return self._held(key, "in the store")
+        if name in held:
+            return self._held(name, "in the store")
+        if name and ":" not in name and name not in self.config.datasets:
+            wanted = self["connector"]
+            found = [k for k in held if k.partition(":")[2] == name and wanted in ("", None, k.partition(":")[0])]
+            if len(found) > 1:
+                raise ConfigError(f"the store {self.store_path} holds {name!r} more than once; say one of: {', '.join(found)}")
+            if found:
+                return self._held(found[0], "in the store")
         return self.target
 
     def _held(self, key: str, how: str) -> Target:
@@ -223,6 +241,10 @@ class Session:
     def open_store(self, *, write: bool = False, create: bool = False) -> Store:
         """The store of --store; use as a context manager."""
         return Store.open(self.store_path, write=write, create=create, notify=self.say)
+
+    def model_options(self, name: str) -> dict[str, Any]:
+        """What `[models.NAME]` gives to the model itself; `matryoshka` there speaks of its vectors."""
+        return {key: value for key, value in self.config.models.get(name, {}).items() if key != "matryoshka"}
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -237,7 +259,7 @@ class Session:
             preprocess=self["preprocess"],
             layer=self["layer"],
             offline=bool(self["offline"]),
-            options=dict(self.config.models.get(name, {})),
+            options=self.model_options(name),
             max_pixels=self["max_pixels"],
         )
 
@@ -249,7 +271,10 @@ class Session:
         from curate.pipeline.platform import HELD, HeldVectors, imported_vectors
         from curate.protocols import HoldsVectors
 
-        name = str(self["model"])
+        own = target.connector == IMPORTED and not self.is_set("model")
+        if own:
+            connector.check(target.dataset_id)
+        name = target.dataset_id if own else str(self["model"])
         if name.startswith(HELD):
             return HeldVectors.of(connector, target.dataset_id, name)
         imported = [held.spec for held in store.specs(target.key) if held.imported and held.spec.name == name]
@@ -275,7 +300,7 @@ class Session:
             have = ", ".join(sorted({s.spec.name for s in held})) or "none"
             raise ConfigError(
                 f"no vectors of model {self['model']!r} for {target.address} in {store.path} (stored: {have}). "
-                f"Compute them with: curate embed --dataset {target.address} --model {self['model']}"
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address} --model ' + str(self['model']))}"
             )
         names = sorted({s.spec.name for s in held})
         if len(names) == 1:
@@ -284,9 +309,20 @@ class Session:
                 return named
         if not names:
             raise ConfigError(
-                f"no vectors for {target.address} in {store.path}. Compute them with: curate embed --dataset {target.address}"
+                f"no vectors for {target.address} in {store.path}. "
+                f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
+
+    def warn_outdated(self, store: Store, target: Target, spec: EmbedderSpec) -> None:
+        """Says which stored results are of other rows than there are now."""
+        ops = store.outdated(target.key, spec.fingerprint)
+        if ops:
+            one = len(ops) == 1
+            self.warn(
+                f"the rows of {target.address} changed since {', '.join(ops)} {'was' if one else 'were'} judged; "
+                f"judge {'it' if one else 'them'} again with: curate sync --dry-run"
+            )
 
     def stored_embeddings(self, store: Store, target: Target) -> Embeddings:
         """The stored vectors of `stored_spec`, every live row."""

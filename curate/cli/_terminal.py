@@ -1,7 +1,8 @@
-"""What a person sees while a command runs: calm lines on stderr, a bar on a terminal, plain lines in a log."""
+"""What a person sees: results on stdout; lines, a bar on a terminal and plain progress in a log on stderr."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,12 @@ LINE_EVERY_S = 30.0
 SAID_FROM_S = 2.0
 """A stage that took less is not worth a line in a log."""
 
+UNFOLDED = 4000
+"""Width of what goes to a pipe or a file: a row of a table stays one line, for grep and awk."""
+
 
 class Terminal:
-    """Writes to stderr; a `Reporter` for the pipeline.
+    """Results to stdout, everything else to stderr; a `Reporter` for the pipeline.
 
     verbosity: -1 only warnings and errors, 0 normal, 1 and more with details.
     """
@@ -27,6 +31,9 @@ class Terminal:
 
         self.verbosity = verbosity
         self.console: Console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.results: Console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        if not self.results.is_terminal and "COLUMNS" not in os.environ:
+            self.results.width = UNFOLDED
         self._bar: Progress | None = None
         self._task: Any = None
         self._stage = ""
@@ -57,11 +64,11 @@ class Terminal:
         return click.confirm(_printable(question), err=True)
 
     def show(self, *renderables: Any) -> None:
-        """Tables and texts of rich."""
+        """The result: tables and texts of rich, on stdout."""
         if self.verbosity > QUIET:
             self.end_progress()
             for renderable in renderables:
-                self.console.print(renderable)
+                self.results.print(_calm(renderable))
 
     def progress(self, stage: str, done: int, total: int | None) -> None:
         """A bar with rate and remaining time on a terminal, else a plain line every 30 s and at the end of a stage over 2 s."""
@@ -77,7 +84,7 @@ class Terminal:
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s" if rate else "")
-        elif now - self._last >= LINE_EVERY_S:
+        elif now - self._last >= LINE_EVERY_S and done != total:
             self._last = now
             left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
             self._line(f"{stage}: {done:,}{f' of {total:,}' if total else ''}, {rate:,.1f}/s{left}")
@@ -112,6 +119,20 @@ class Terminal:
 
         # Text, not markup: names of files may look like markup.
         self.console.print(Text(_printable(line), style=style))
+
+
+def _calm(renderable: Any) -> Any:
+    """A table as all of ours look: a rule under the head, no frame, its title above it at the left."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if isinstance(renderable, Table):
+        renderable.box, renderable.pad_edge = SIMPLE_HEAD, False
+        renderable.title_justify, renderable.title_style = "left", "bold"
+        renderable.header_style = "bold"
+        for column in renderable.columns:
+            column.overflow = "fold"  # never an ellipsis: what does not fit goes on in the next line
+    return renderable
 
 
 def _printable(line: str) -> str:

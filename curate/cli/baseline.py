@@ -12,7 +12,7 @@ def command() -> None:
     """Keep the distribution of the vectors as it is now, for the gate max_drift."""
 
 
-@command.command()
+@command.command(short_help="Keep a sample of the stored vectors as the baseline.")
 @verb("dataset", "model", "seed")
 def save(session: Session) -> int:
     """Keep a seeded sample of the stored vectors; a later `curate check` measures how far the dataset has drifted from it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from curate.cli._session import Session, verb
@@ -12,7 +14,7 @@ def command() -> None:
     """Show the configuration and where each value comes from."""
 
 
-@command.command()
+@command.command(short_help="Print every setting and where it comes from.")
 @verb()
 @click.option("--origin", is_flag=True, help="Show where each value comes from.")
 def show(session: Session, origin: bool) -> int:
@@ -28,7 +30,7 @@ def show(session: Session, origin: bool) -> int:
     for column in ("setting", "value", *(["from"] if origin else [])):
         table.add_column(column)
     for key, row in settings.items():
-        table.add_row(key, str(row["value"]), *([str(row["origin"])] if origin else []))
+        table.add_row(key, json.dumps(row["value"], ensure_ascii=False), *([str(row["origin"])] if origin else []))
     tables = {name: dict(getattr(config, name)) for name in ("datasets", "connectors", "models", "ops", "samples", "check")}
     session.emit({"path": str(config.path) if config.path else None, "settings": settings, **tables}, table)
     return 0

@@ -33,10 +33,14 @@ EXTRAS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """Extra -> (module, distribution) that it brings."""
 
+DAMAGED = 2
+REPAIR = "curate sync --verify drops them and computes their rows again"
+
 
 @click.command()
 @verb("network")
-def command(session: Session) -> int:
+@click.option("--verify", is_flag=True, help="Read every byte of the store; exit 2 when something is damaged.")
+def command(session: Session, verify: bool) -> int:
     """Show what is installed, which device and databases are reached, and the pip line for what is missing."""
     from rich.table import Table
 
@@ -44,6 +48,7 @@ def command(session: Session) -> int:
     device = _device()
     connectors = [_connector(session, name) for name in _names()]
     store = _store(session)
+    damaged = _damaged(session) if verify else None
     table = Table(title=f"curate {_version('curate-vision')} on Python {platform.python_version()}", title_justify="left")
     for column in ("part", "state", "what to do"):
         table.add_column(column)
@@ -55,8 +60,13 @@ def command(session: Session) -> int:
     for row in connectors:
         table.add_row(f"connector {row['name']}", row["state"], row["advice"])
     table.add_row("store", store["state"], store["advice"])
-    session.emit({"extras": extras, "device": device, "connectors": connectors, "store": store}, table)
-    return 0
+    if damaged is not None:
+        state = f"{len(damaged):,} damaged files" if damaged else "sound"
+        table.add_row("store, every byte", state, REPAIR if damaged else "")
+    document = {"extras": extras, "device": device, "connectors": connectors, "store": store, "damaged": damaged}
+    session.emit(document, table)
+    session.warn_each(damaged or [], rest="--json lists them all")
+    return DAMAGED if damaged else 0
 
 
 def _names() -> list[str]:
@@ -118,6 +128,19 @@ def _recall(store: Store, dataset: str, spec: EmbedderSpec) -> str:
 
     found = recall(store, dataset, spec, rng=np.random.default_rng(0))
     return "" if found is None else f"index of {dataset} by {spec.name}: recall@10 {found:.3f} against the exact search"
+
+
+def _damaged(session: Session) -> list[str]:
+    """What `Store.verify` finds; nothing when there is no store yet."""
+    from curate.errors import Corrupt
+
+    if not session.store_path.exists():
+        return []
+    try:
+        with session.open_store() as store:
+            return store.verify()
+    except Corrupt as err:
+        return [str(err)]
 
 
 def _store(session: Session) -> dict[str, str]:

@@ -27,6 +27,7 @@ SHOWN = 20
 @click.option("--keep", default=None, metavar="A,B,...", help="Which copy stays: labeled,resolution,sharpness,size,oldest.")
 @click.option("--protect", multiple=True, metavar="FIELD=VALUE", help="Rows that are never called copies.")
 @click.option("--between", default=None, metavar="FIELD", help="Only copies between different values, such as split (leakage).")
+@click.option("--reach", type=float, default=None, metavar="X", help="Keep pairs up to X times the radius for other cuts (1).")
 @click.option("--pairs", default=None, metavar="FILE.csv", help="Write every pair that was looked at.")
 @click.option("--suggest", is_flag=True, help="Show pairs around the cut, and how many rows other cuts would remove.")
 @click.option("--audit", type=int, default=None, metavar="N", help="Draw N decided pairs to judge by eye.")
@@ -85,7 +86,7 @@ def _options(session: Session, asked: dict[str, Any]) -> dict[str, Any]:
         options["keep"] = [name.strip() for name in asked["keep"].split(",") if name.strip()]
     if asked["protect"]:
         options["protect"] = list(asked["protect"])
-    return options | {name: asked[name] for name in ("precision", "radius", "between") if asked[name] is not None}
+    return options | {name: asked[name] for name in ("precision", "radius", "between", "reach") if asked[name] is not None}
 
 
 def _embed_pixels(session: Session, embeddings: Embeddings) -> Callable[[Sequence[Any]], Any] | None:
@@ -163,9 +164,12 @@ def _judged(session: Session, path: Path) -> int:
 def _shown(address: str, document: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
+    from curate.report._words import counted
+
     counts, by_pixels = document["counts"], document["decided_by"] == "pixels"
     how = f"probability >= {document['cut']:.3g}, by pixels" if by_pixels else f"{document['unit']} <= {document['radius']:.4g}"
-    table = Table(title=f"{counts['rows']:,} copies in {counts['groups']:,} groups of {address} ({how})")
+    found = f"{counted(counts['rows'], 'copy', 'copies')} in {counted(counts['groups'], 'group')}"
+    table = Table(title=f"{found} of {address} ({how})")
     for column in ("stays", "why", "copies"):
         table.add_column(column, overflow="fold")
     for group in document["groups"][:SHOWN]:

@@ -32,6 +32,7 @@ def command(session: Session) -> int:
             target.key,
             embedder,
             retry_failed=bool(session.flags["retry_failed"]),
+            verify=bool(session.flags["verify"]),
             reporter=session.terminal,
             stop=stop,
             batch_size=session["batch_size"] or None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@verb("dataset", "network", "model", "loading")
+@verb("dataset", "network", "model", "loading", "fiftyone_backend")
 @click.option("--to", default="", metavar="FILE", help="Also write the plan here.")
+@click.option("--ops", default="", metavar="A,B", help="Plan only what these ops found.")
 @click.option("--no-vectors", is_flag=True, help="Plan fields only, no vectors.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 def command(
     session: Session,
     to: str,
+    ops: str,
     no_vectors: bool,
     batch_project: str,
     priority: int | None,
@@ -45,8 +49,8 @@ def command(
     if priority is not None and not batch_project:
         raise click.UsageError("--priority is the priority of a batch; say --batch PROJECT too")
     if only_estimate:
-        if to or no_vectors or batch_project or queue_project:
-            raise click.UsageError("--estimate makes no plan; leave --to, --no-vectors and projects out")
+        if to or ops or no_vectors or batch_project or queue_project:
+            raise click.UsageError("--estimate makes no plan; leave --to, --ops, --no-vectors and projects out")
         return _estimate(session)
     for name in ("layer", "device", "dtype", "preprocess", "max_pixels"):
         if session.flags[name] is not None:
@@ -54,6 +58,9 @@ def command(
     from curate.pipeline.plan import plan_to_json
     from curate.pipeline.pull import pull
 
+    names = [name.strip() for name in ops.split(",") if name.strip()]
+    if ops and not names:
+        raise click.UsageError(f"--ops {ops!r} names no op; those with results are listed by: curate status")
     projects = {"batch_project": batch_project, "priority": priority, "queue_project": queue_project}
     session.projects = {key: value for key, value in projects.items() if value}
     target = session.target
@@ -61,7 +68,9 @@ def command(
     connector.check(target.dataset_id)
     with session.open_store(write=True) as store:
         pull(store, connector, target.key, target.dataset_id, reporter=session.terminal)
-        plan = _plan(session, store, connector, target, vectors=not no_vectors and bool(session["vectors"]))
+        if not names:
+            _draw(session, store, connector, target)
+        plan = _plan(session, store, connector, target, names, vectors=not no_vectors and bool(session["vectors"]))
         run = store.new_run(target.key, "plan")
         path = run.path / "plan.json"
         path.write_text(plan_to_json(plan), encoding="utf-8")
@@ -73,14 +82,34 @@ def command(
     return 0
 
 
-def _plan(session: Session, store: Store, connector: Connector, target: Target, *, vectors: bool) -> Plan:
-    """What would bring the platform to the stored findings; fields of ops that are not installed any more are kept up too."""
+def _draw(session: Session, store: Store, connector: Connector, target: Target) -> None:
+    """The map that the platform will draw, where none was made yet."""
+    from curate.cli._ops import map_ops
+    from curate.pipeline.judge import judge
+    from curate.pipeline.platform import MAP
+
+    ops = map_ops(connector)
+    if ops and MAP not in store.findings(target.key, session.stored_spec(store, target).fingerprint):
+        judge(store, target.key, session.stored_embeddings(store, target), ops, reporter=session.terminal)
+
+
+def _plan(session: Session, store: Store, connector: Connector, target: Target, names: Sequence[str], *, vectors: bool) -> Plan:
+    """What would bring the platform to the stored findings; fields of ops that are not installed any more are kept up too.
+
+    names: only of these ops; none for all.
+    """
     from curate import registry
+    from curate.errors import UnknownName
     from curate.pipeline.plan import make_plan
-    from curate.pipeline.platform import fitting, project_extras, pushable, vector_target
+    from curate.pipeline.platform import fitting, project_extras, pushable, shown_anew, vector_target
 
     spec = session.stored_spec(store, target)
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
+    for name in names:
+        if name not in findings:
+            raise UnknownName("op with results", name, findings)
+    findings = {name: found for name, found in findings.items() if not names or name in names}
     known = registry.names(registry.OPS)
     written = [frozenset(found.values) for found in findings.values()]
     owned = frozenset[str]().union(*written, *(_owns(name) for name in findings if name in known))
@@ -93,7 +122,7 @@ def _plan(session: Session, store: Store, connector: Connector, target: Target, 
         spec=spec,
         target=vector_target(connector, sent) if sent is not None else None,
         fields=fitting(connector, target.dataset_id, spec=sent, fields=owned, create=False),
-        extras=project_extras(connector, findings),
+        extras=project_extras(connector, findings) | shown_anew(store, connector, target.key, target.dataset_id, sent),
     )
 
 
@@ -125,7 +154,8 @@ def _emit(session: Session, connector: Connector, target: Target, plan: Plan, pa
             f"{cost['requests']:,} requests, {cost['minutes']:g} minutes at the {cost['requests_per_minute']:,} a minute "
             f"of plan {cost['plan']!r}"
         )
-    session.emit(document, table, *lines, f"push it with: curate apply {path}")
+    session.emit(document, table, *lines)
+    session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(path))}')}")
 
 
 def _estimate(session: Session) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.cli._session import EMITTED, Session, verb
+from curate.cli._session import Session, verb
 
 if TYPE_CHECKING:
     from curate.pipeline.sync import Synced
@@ -19,7 +20,7 @@ FAILED = 3
 
 
 @click.command()
-@verb("dataset", "network", "model", "loading", "embedding", "seed", "push")
+@verb("dataset", "network", "model", "loading", "embedding", "seed", "push", "fiftyone_backend")
 @click.option("--sample", default="", metavar="N|P%", help="Choose this many rows worth labeling, or a named sample.")
 @click.option("--taxonomy", default="", metavar="FILE", help="Tag the rows along this hierarchy.")
 @click.option(
@@ -29,7 +30,7 @@ FAILED = 3
 @click.option("--no-vectors", is_flag=True, help="Push fields only, no vectors.")
 @click.option("--report", "report_to", default="", metavar="FILE.html", help="Also write the report.")
 @click.option("--batch", "batch_project", default="", metavar="PROJECT", help="Send the sample to a labeling project.")
-@click.option("--priority", type=click.IntRange(1, 5), default=None, help="Priority of that batch, 1 first (5).")
+@click.option("--priority", type=click.IntRange(1, 5), default=None, metavar="1-5", help="Priority of that batch, 1 first (5).")
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
@@ -78,35 +79,9 @@ def run_sync(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ConfigError for a flag that `sync` has not, and whatever the command would print.
     """
-    from curate.errors import ConfigError, UnknownName
+    from curate.cli._call import call
 
-    flags = {opt.removeprefix("--").replace("-", "_"): opt for p in command.params for opt in p.opts if opt.startswith("--")}
-    arguments: list[str] = []
-    for name, value in options.items():
-        if name not in flags or name in ("all", "json", "quiet"):
-            raise UnknownName("option of sync", name, flags)
-        if isinstance(value, bool):
-            arguments += [flags[name]] if value else []
-        elif value is not None:
-            values = value if isinstance(value, (list, tuple)) else [value]
-            arguments += [part for one in values for part in (flags[name], str(one))]
-    documents: list[dict[str, Any]] = []
-    try:
-        with command.make_context("sync", [*arguments, "--quiet"]) as context, _kept(documents):
-            command.invoke(context)
-    except click.ClickException as err:
-        raise ConfigError(err.format_message()) from err
-    return documents[0]
-
-
-@contextmanager
-def _kept(documents: list[dict[str, Any]]) -> Iterator[None]:
-    """Keeps what `Session.emit` would print."""
-    token = EMITTED.set(documents)
-    try:
-        yield
-    finally:
-        EMITTED.reset(token)
+    return call("sync", options)
 
 
 def _each(session: Session) -> list[Session]:
@@ -119,7 +94,7 @@ def _each(session: Session) -> list[Session]:
 
 def _run(session: Session, names: list[str], options: dict[str, Any], report_to: str) -> tuple[dict[str, Any], int]:
     from curate.cli._interrupt import graceful
-    from curate.cli._ops import ops_of
+    from curate.cli._ops import map_ops, ops_of
     from curate.pipeline.sync import Job, sync
 
     target = session.target
@@ -133,12 +108,16 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
         dry_run=bool(session.flags["dry_run"]),
         seed=session["seed"],
         retry_failed=bool(session.flags["retry_failed"]),
+        verify=bool(session.flags["verify"]),
         embed={"batch_size": session["batch_size"] or None, "thumbs": session["thumbs"], "max_pixels": session["max_pixels"]}
         | {"codec": session["codec"]},
     )
     with session.open_store(write=True, create=True) as store, graceful(session.warn) as stop:
         connector = session.connector(target.connector)
-        result = sync(store, connector, session.model_of(store, connector, target), job, reporter=session.terminal, stop=stop)
+        embedder = session.model_of(store, connector, target)
+        if job.vectors:
+            job = replace(job, ops=[*ops, *map_ops(connector)])
+        result = sync(store, connector, embedder, job, reporter=session.terminal, stop=stop)
         document = result.as_dict()
         (result.run.path / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
         if report_to:
@@ -155,6 +134,8 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
 def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from curate.report._words import counted
+
     rows, table = document["rows"], Table(title=f"{document['dataset']} with {document['model']['name']}", title_justify="left")
     table.add_column("stage")
     table.add_column("result")
@@ -164,7 +145,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     table.add_row("vectors", f"{rows['embedded']:,} computed, {rows['reused']:,} reused, {rows['failed']:,} failed")
     if document["duplicates"]:
         d = document["duplicates"]
-        table.add_row("duplicates", f"{d['rows']:,} copies in {d['groups']:,} groups")
+        table.add_row("duplicates", f"{counted(d['rows'], 'copy', 'copies')} in {counted(d['groups'], 'group')}")
     if document["clusters"]:
         table.add_row("clusters", f"{document['clusters']['count']:,}")
     if document["sample"]:
@@ -188,6 +169,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     if document.get("report"):
         session.say(f"report: {document['report']}")
     if result.pushed is None and (result.plan.changes or result.plan.vectors):
-        session.say(f"push it with: curate apply {result.run.path / 'plan.json'}")
+        plan_file = result.run.path / "plan.json"
+        session.say(f"push it with: {session.again(f'curate apply {shlex.quote(str(plan_file))}')}")
     elif result.pushed is not None and result.pushed.accepted:
-        session.say(f"take it back with: curate undo {result.run.id}")
+        session.say(f"take it back with: {session.again(f'curate undo {result.run.id}')}")

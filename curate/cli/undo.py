@@ -11,6 +11,8 @@ from curate.cli._session import Session, verb
 if TYPE_CHECKING:
     from curate.protocols import Connector
 
+REJECTED = 3
+
 
 @click.command()
 @verb("network", "push")
@@ -33,17 +35,26 @@ def command(session: Session, run_id: str, remove_created: bool) -> int:
             session.emit({"run_id": run_id, "restored": None}, f"{len(plan.changes):,} changes of {run_id} would be looked at")
             return 0
         done = undo(store, connector, dataset_id, plan, run_id=run_id, reporter=session.terminal)
-        store.finish_run(run_id, "undone", {"restored": done.restored, "conflicts": len(done.conflicts)})
+        counts = {"restored": done.restored, "conflicts": len(done.conflicts), "rejected": len(done.applied.rejected)}
+        store.finish_run(run_id, "undone" if not done.applied.rejected else "undone in part", {**run.summary, "undone": counts})
         removed = _created(session, connector, remove_created)
     conflicts = [{"id": c.item_id, "field": c.field, "ours": c.after, "now": now} for c, now in done.conflicts]
     session.emit(
-        {"run_id": run_id, "restored": done.restored, "conflicts": conflicts, "removed": removed},
+        {
+            "run_id": run_id,
+            "restored": done.restored,
+            "conflicts": conflicts,
+            "rejections": done.applied.rejections(),
+            "removed": removed,
+        },
         f"{done.restored:,} values restored, {len(conflicts):,} kept because somebody changed them since",
     )
+    refused = [f"not restored: {r.item_id} {r.field}: {r.reason}" for r in done.applied.rejected]
     if not session.as_json:
         kept = [f"kept: {c['id']} {c['field']}: {c['now']!r} (we had set {c['ours']!r})" for c in conflicts]
         session.warn_each(kept, rest="--json lists them all")
-    return 0
+    session.warn_each(refused, rest="--json lists them all")
+    return REJECTED if refused else 0
 
 
 def _created(session: Session, connector: Connector, remove: bool) -> dict[str, list[str]]:

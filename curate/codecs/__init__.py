@@ -5,7 +5,7 @@
 | f32 | 4 d | nothing | exact |
 | f16 | 2 d | nothing | as good as exact |
 | int8 | d + 4 | nothing | what `curate compress` uses when no codec is named |
-| int4 | d / 2 + 6 | the mean | half of int8; the last one to decide duplicates with |
+| int4 | d / 2 + 6 | the mean, one factor | half of int8; the last one to decide duplicates with |
 | tc:BITS | BITS d / 8 + 4 | mean, axes, levels | 1 to 4 bits a coordinate: search and clusters in little space |
 | binary | d / 8 + 4 | the mean | an index; never the only copy of a vector |
 
@@ -162,7 +162,7 @@ def _rebuilt(settings: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) 
         raise WrongVersion(f"codec {name!r} is not known here: the segment was written by a newer curate; upgrade curate")
     frame, error = Frame(arrays["mean"], settings["directions"]), settings["error"]
     if name == "int4":
-        return Int4(frame, bound, error, settings["seed"])
+        return Int4(frame, bound, error, settings["seed"], settings.get("shrink", 1.0))
     if name.startswith("binary"):
         return Binary(frame, settings["spread"], bound, error, settings["seed"], name == "binary")
     basis = Basis(arrays["axes"], arrays["bits"].astype(np.int64), arrays["levels"])

@@ -38,7 +38,7 @@ class Binary:
 
     @property
     def name(self) -> str:
-        """"binary", or "binary-raw" for signs as they come."""
+        """Of the two kinds: "binary", or "binary-raw" for signs as they come."""
         return "binary" if self.centred else "binary-raw"
 
     @property

@@ -10,12 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.geometry import GUARD, Array, Geometry, geometry_named, norms
 from curate.types import Vectors
 
 PAIRS = 384
 BINS = 36
+ANCHORS, AMONG, RANKS = 384, 4096, (1, 2, 3, 5, 8, 13, 21, 34)
+"""Rows of the sample, those among which their neighbours are looked for, and which neighbours are taken."""
+
+ENOUGH = 12
+"""Pairs of rows as they are from which a bin believes their median, rather than that of points between rows."""
+
+_PARTS = tuple(np.geomspace(2**-9, 1.0, 19).tolist())
+_NOISE, _TOWARDS, _ROWS = 0, 1, 2  # what the pairs are: towards noise, towards another row, rows themselves
 WIDEN = 1.5
 DEVIATIONS = 5.0
 """The sample has not seen every pair: a band reaches 1.5 times as far as its extremes, and 5 standard deviations at least."""
@@ -54,7 +63,7 @@ class Bound:
     geometry: label of the geometry the distances are in.  true: (k,) ascending, the centre of each bin.
     low, high: (k,) what a difference in the bin keeps to: 1.5 times the extremes from the mean, at least 5 standard deviations,
     of both kinds of pair.
-    middle: (k,) the median difference of pairs towards other rows.
+    middle: (k,) the median difference of pairs of rows, or of pairs towards other rows where hardly any rows are so near.
     """
 
     geometry: str
@@ -94,28 +103,44 @@ def measure_bound(
 ) -> Bound:
     """Measures `Bound` on pairs at every distance that the sample reaches.
 
-    A pair is a row and a point on the way to another row, or to the same length of noise in all directions (a copy differs
-    from its original where the data varies little, and a codec may spend no bits there).
+    A pair is a row and one of its neighbours; or a row and a point on the way to another row, or to the same length of noise
+    in all directions (a copy differs from its original where the data varies little, and a codec may spend no bits there).
     """
-    here, steps, to_row = _walks(np.asarray(sample, np.float64), geometry, rng)
-    left = np.asarray(here, np.float32)
-    decoded_left = round_trip(left)
-    true, gap, real = [], [], []
-    for part in np.geomspace(2**-9, 1.0, 19):
-        right = np.asarray(here + part * steps, np.float32)
-        decoded = round_trip(right)
-        ok = np.ones(PAIRS, bool) if geometry.zero_ok else (norms(right) > 0) & (norms(decoded) > 0) & (norms(decoded_left) > 0)
-        d = geometry.distance(left[ok], right[ok])
-        true.append(d)
-        gap.append(geometry.distance(decoded_left[ok], decoded[ok]) - d)
-        real.append(to_row[ok])
-    return _binned(np.concatenate(true), np.concatenate(gap), np.concatenate(real), geometry)
-
-
-def _walks(rows: Array, geometry: Geometry, rng: np.random.Generator) -> tuple[Array, Array, Flags]:
-    """Starts and steps of the pairs, each (PAIRS, d), and which steps lead to another row."""
+    rows = np.asarray(sample, np.float64)
     if not geometry.zero_ok:
         rows = rows[norms(rows) > 0]
+    here, steps, to_row = _walks(rows, rng)
+    left, right = _neighbours(np.asarray(rows, np.float32), geometry, rng)
+    sides = [(left, right, np.full(len(left), _ROWS))]
+    kinds = np.where(to_row, _TOWARDS, _NOISE)
+    sides += [(np.asarray(here, np.float32), np.asarray(here + part * steps, np.float32), kinds) for part in _PARTS]
+    true, gap, kind = [], [], []
+    for one, other, what in sides:
+        seen_one, seen_other = round_trip(one), round_trip(other)
+        ok = np.ones(len(one), bool)
+        if not geometry.zero_ok:
+            ok = (norms(other) > 0) & (norms(seen_other) > 0) & (norms(seen_one) > 0)
+        d = geometry.distance(one[ok], other[ok])
+        true.append(d)
+        gap.append(geometry.distance(seen_one[ok], seen_other[ok]) - d)
+        kind.append(what[ok])
+    return _binned(np.concatenate(true), np.concatenate(gap), np.concatenate(kind), geometry)
+
+
+def _neighbours(rows: Vectors, geometry: Geometry, rng: np.random.Generator) -> tuple[Vectors, Vectors]:
+    """Rows and some of their neighbours among a part of the sample, (m, d) each; none for a single row."""
+    rows = rows[np.sort(rng.permutation(len(rows))[:AMONG])]
+    anchors = np.arange(min(ANCHORS, len(rows)))
+    ready = geometry.prepare(rows)
+    apart = geometry.pairwise(ready[anchors], ready, prepared=True)
+    apart[anchors, anchors] = np.inf
+    ranks = [rank - 1 for rank in RANKS if rank < len(rows)]
+    near = np.argsort(apart, axis=1, kind="stable")[:, ranks]
+    return rows[np.repeat(anchors, len(ranks))], rows[near.ravel()]
+
+
+def _walks(rows: Array, rng: np.random.Generator) -> tuple[Array, Array, Flags]:
+    """Starts and steps of the pairs, each (PAIRS, d), and which steps lead to another row."""
     here = rows[rng.integers(0, len(rows), PAIRS)]
     there = rows[rng.integers(0, len(rows), PAIRS)] - here
     noise = rng.standard_normal(here.shape)
@@ -126,17 +151,18 @@ def _walks(rows: Array, geometry: Geometry, rng: np.random.Generator) -> tuple[A
     return here, np.where(to_row[:, None], there, noise), to_row
 
 
-def _binned(true: Array, difference: Array, real: Flags, geometry: Geometry) -> Bound:
+def _binned(true: Array, difference: Array, kind: npt.NDArray[np.int64], geometry: Geometry) -> Bound:
     order = np.argsort(true, kind="stable")
     centre, low, middle, high = [], [], [], []
     for part in np.array_split(order, min(BINS, len(order))):
-        kinds = [difference[part[real[part]]], difference[part[~real[part]]]]
-        # Either kind by itself: the spread of both together would be that of their distance.
-        reach = [_reach(kind) for kind in kinds if kind.size]
+        kinds = [difference[part[kind[part] == k]] for k in (_ROWS, _TOWARDS, _NOISE)]
+        # Each kind by itself: the spread of all together would be that of their distance.
+        reach = [_reach(some) for some in kinds if some.size]
         centre.append(float(np.median(true[part])))
         low.append(min(0.0, *(down for down, _ in reach)))
         high.append(max(0.0, *(up for _, up in reach)))
-        middle.append(float(np.median(kinds[0] if kinds[0].size else kinds[1])))
+        believed = kinds[0] if kinds[0].size >= ENOUGH else kinds[1] if kinds[1].size else difference[part]
+        middle.append(float(np.median(believed)))
     return Bound(geometry.label, np.array(centre), np.array(low), np.array(middle), np.array(high))
 
 

@@ -1,10 +1,12 @@
-"""int4: centred, rotated, four bits a coordinate on the levels of a normal distribution, and the length."""
+"""int4: centred, rotated, four bits a coordinate on the levels of a normal distribution, the length, and distances debiased."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.codecs._bound import Bound, measure_bound
 from curate.codecs._checks import NORM_BYTES, Codes, check_codes, check_vectors, enough_rows, pack_norms, unpack_norms
@@ -16,11 +18,15 @@ from curate.errors import ConfigError
 from curate.geometry import Array, Geometry, norms
 from curate.types import Vectors
 
+Ints: TypeAlias = npt.NDArray[np.int64]
+
 GAIN_BYTES = 2
 HEAD = NORM_BYTES + GAIN_BYTES
 NEED = 32
 BITS = 4
 WIDTHS = (1.0, 0.96, 0.92, 0.88, 1.04)
+NEIGHBOURS, AMONG = 512, 4096
+"""Rows whose nearest neighbour says how much small distances grow, and rows among which it is looked for."""
 _F16_MAX = 65504.0
 
 
@@ -28,14 +34,16 @@ _F16_MAX = 65504.0
 class Int4:
     """Length (float32), least-squares gain over the length (float16), then a 4-bit Lloyd-Max level a rotated coordinate.
 
-    Learned: the mean alone, which is why 32 rows are enough.  Quantisation noise lengthens every small distance by about the
-    same amount; `bound` measures it, and `Band.middle` is the debiased cut.
+    Learned: the mean, and one factor, which is why 32 rows are enough.  Quantisation noise lengthens small distances; `shrink`
+    draws decoded rows towards the mean until the distances of close neighbours are what they were, so that a radius keeps its
+    meaning.  `bound` measures what is left, and `Band.middle` is the cut that allows for it.
     """
 
     frame: Frame | None = None
     bound: Bound | None = None
     error: float = 0.0
     seed: int = 0
+    shrink: float = 1.0
     name = "int4"
     stateless = False
     decides_duplicates = True
@@ -50,9 +58,10 @@ class Int4:
         return HEAD + (dim + 1) // 2
 
     def fit(self, sample: Vectors, geometry: Geometry, rng: np.random.Generator) -> Int4:
-        """Learns the mean, and measures the bound and the usual error.  Raises ConfigError for fewer than 32 rows."""
+        """Learns mean and shrinkage, and measures the bound and the usual error.  Raises ConfigError for fewer than 32 rows."""
         x = enough_rows(sample, NEED, codec=self.name)
         fitted = replace(self, frame=Frame.of(x, geometry))
+        fitted = replace(fitted, shrink=_shrinkage(fitted, x, geometry, rng))
 
         def round_trip(rows: Vectors) -> Vectors:
             return fitted.decode(fitted.encode(rows))
@@ -88,14 +97,16 @@ class Int4:
             share = np.ascontiguousarray(held[rows, NORM_BYTES:HEAD]).view("<f2").astype(np.float32)
             if not frame.directions:
                 share = share * length[rows]
+            share = share * np.float32(self.shrink)
             y = table[unpack_nibbles(held[rows, HEAD:], dim)] * share
             x[rows] = frame.restore(rotation.inverse(y), length[rows])
         return x
 
     def header(self) -> bytes:
-        """Mean, frame, seed, bound and usual error."""
+        """Mean, frame, seed, shrinkage, bound and usual error."""
         frame = self._fitted()
         settings = {"codec": self.name, "dim": self.dim, "seed": self.seed, "directions": frame.directions, "error": self.error}
+        settings["shrink"] = self.shrink
         arrays: dict[str, Array | Vectors] = {"mean": frame.mean}
         if self.bound is not None:
             settings["geometry"] = self.bound.geometry
@@ -124,6 +135,45 @@ def _best_levels(y: Vectors) -> tuple[Codes, Array]:
         better = error < least
         best[better], share[better], least[better] = level[better], factor[better], error[better]
     return best, share
+
+
+def _shrinkage(codec: Int4, x: Vectors, geometry: Geometry, rng: np.random.Generator) -> float:
+    """The factor, 0.8 to 1, at which the distances of the closer half of nearest neighbours come out right in the middle.
+
+    The closer half: pairs as near as duplicates are what a radius decides on.
+    """
+    x = x[np.sort(rng.permutation(len(x))[:AMONG])]
+    decoded = codec.decode(codec.encode(x))
+    if not geometry.zero_ok:
+        some = (norms(x) > 0) & (norms(decoded) > 0)
+        x, decoded = x[some], decoded[some]
+    asked = np.arange(min(NEIGHBOURS, len(x)), dtype=np.int64)
+    if len(asked) < 2:
+        return 1.0
+    ready = geometry.prepare(x)
+    apart = geometry.pairwise(ready[asked], ready, prepared=True)
+    apart[asked, asked] = np.inf
+    near = apart.argmin(axis=1)
+    true = geometry.distance(x[asked], x[near])
+    some = (true > 0) & (true <= np.median(true))
+    if not some.any():
+        return 1.0
+    pairs, true = np.stack([asked[some], near[some]]), true[some]
+    return _where_right(codec, x, pairs, true, geometry)
+
+
+def _where_right(codec: Int4, x: Vectors, pairs: Ints, true: Array, geometry: Geometry) -> float:
+    codes = [codec.encode(x[rows]) for rows in pairs]
+    low, high = 0.8, 1.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        tried = replace(codec, shrink=middle)
+        found = geometry.distance(*(tried.decode(some) for some in codes))
+        if float(np.median(found / true)) > 1:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _over(share: Array, length: Array) -> Array:

@@ -58,10 +58,8 @@ class Preprocess:
         if pixels.shape[:2] != (height, width):
             _one_thread()
             planes = torch.nn.functional.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
-        cut = planes[0, :, top : top + self.crop, left : left + self.crop].contiguous()
-        # Planes in memory, as torch made them and as the model takes them; only the axes are the contract's.
-        seen: Pixels = cut.permute(1, 2, 0).numpy()
-        return seen
+        rows = planes[0].permute(1, 2, 0).numpy()
+        return np.ascontiguousarray(rows[top : top + self.crop, left : left + self.crop])
 
     def _cut_first(self, pixels: Pixels, width: int, height: int, left: int, top: int) -> Pixels:
         """By Pillow, whose filter is the reference, on the cut alone: a very long image as a whole would not fit in memory."""

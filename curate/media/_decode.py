@@ -73,7 +73,7 @@ def _decode_jpeg(data: bytes, max_pixels: int, at_least: int | None) -> Decoded:
     header = jpeg_header(data)
     _check_size(header.width, header.height, max_pixels)
     # Each scan of a progressive JPEG costs a pass over all pixels; real ones have about ten, a hostile file may have thousands.
-    if data.count(b"\xff\xda") > _MAX_SCANS:
+    if _scans(data) > _MAX_SCANS:
         raise MediaError("undecodable", f"more than {_MAX_SCANS} scans")
     divisor = _divisor(header, at_least)
     pixels = _by_simplejpeg(data, header, divisor)
@@ -86,6 +86,15 @@ def _decode_jpeg(data: bytes, max_pixels: int, at_least: int | None) -> Decoded:
     upright = _upright(pixels, header.orientation)
     size = (header.height, header.width) if header.orientation >= 5 else (header.width, header.height)
     return Decoded(upright, *size, full, header.orientation)
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG begins; by numpy, for `bytes.count` takes a twentieth of a small image's decoding."""
+    found, every = 0, np.frombuffer(data, np.uint8)
+    for start in range(0, len(every), 1 << 20):
+        part = every[start : start + (1 << 20) + 1]
+        found += int(np.count_nonzero((part[:-1] == 0xFF) & (part[1:] == 0xDA)))
+    return found
 
 
 def _divisor(header: JpegHeader, at_least: int | None) -> int:
@@ -196,7 +205,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise MediaError("undecodable", f"an image of {width} x {height}")
     if width * height > max_pixels:
-        raise MediaError("too_many_pixels", f"{width} x {height} is more than {max_pixels} (--max-pixels)")
+        raise MediaError("too_many_pixels", f"{width:,} x {height:,} is more than {max_pixels:,} pixels (--max-pixels)")
 
 
 def _check_webp(data: bytes, max_pixels: int) -> None:

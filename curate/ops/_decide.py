@@ -95,12 +95,15 @@ def rows_of(x: Vectors, rows: Rows) -> Vectors:
 
 
 def by_vectors(
-    embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None
+    embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None, reach: float = 0.0
 ) -> tuple[Scored, str]:
-    """All pairs of `reps` decided by their distance, as far as their codec allows (`Context.band`); and the search strategy."""
+    """All pairs of `reps` decided by their distance, as far as their codec allows (`Context.band`); and the search strategy.
+
+    reach: pairs up to this distance are listed too, not decided.
+    """
     geometry = embeddings.geometry
     band = context.band(radius)
-    reach = max(radius, band[1]) if band else radius
+    reach = max(radius, reach, band[1] if band else 0.0)
     x = rows_of(embeddings.vectors, reps)
     pairs = neighbours_within(x, geometry, min(reach + 2 * GUARD, geometry.largest))
     i, j, distance = reps[pairs.i], reps[pairs.j], pairs.distance

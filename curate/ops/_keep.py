@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.errors import ConfigError, UnknownName
 from curate.ops._decide import readable
@@ -16,7 +17,12 @@ from curate.types import Pixels
 CRITERIA = ("labeled", "resolution", "sharpness", "size", "oldest")
 """labeled: has a label.  resolution: more pixels.  sharpness: of the thumbnail.  size: larger file.  oldest: `created_at`."""
 
+PROTECTED = "curate:protect"
+"""The field by which a connector marks rows that are never called copies (FiftyOne: the sample tag of this name)."""
+
 LABEL_FIELDS = ("labeled", "label", "labels", "class", "ground_truth")
+_SCALE = 64
+"""Puts a strongly blurred photograph near 1 and fine texture near 9."""
 AGE_FIELDS = ("created_at", "created", "date")
 
 
@@ -31,6 +37,22 @@ class Ranking:
     order: Sequence[int]
     values: dict[str, list[float]]
     words: dict[str, list[str]]
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Ranking:
+        """The same for the rows `rows` (rising) alone, counted anew; `order` must hold no others."""
+        place = {row: k for k, row in enumerate(rows.tolist())}
+        return Ranking(
+            [place[row] for row in self.order],
+            {name: [column[row] for row in place] for name, column in self.values.items()},
+            {name: [column[row] for row in place] for name, column in self.words.items()},
+        )
+
+    def protecting(self, protected: npt.NDArray[np.bool_], rule: str) -> Ranking:
+        """The same with these rows protected, which then is what counts first."""
+        values = {"protected": protected.astype(float).tolist(), **{k: v for k, v in self.values.items() if k != "protected"}}
+        words = {"protected": [f"protected by {rule}" if p else "" for p in protected], **self.words}
+        order = sorted(self.order, key=lambda row: not protected[row])
+        return Ranking(order, values, words)
 
     def reason(self, kept: int, copies: Sequence[int]) -> str:
         """Why `kept` stays: the first criterion in which it differs from one of its copies."""
@@ -52,9 +74,10 @@ def check_keep(keep: Sequence[str]) -> tuple[str, ...]:
 
 
 def sharpness(pixels: Pixels | None) -> float:
-    """How much fine detail a thumbnail has: the logarithm of its Laplacian's variance in steps of a quarter; 0 without pixels.
+    """How much fine detail a thumbnail has for its contrast, in octaves (0 to about 12) and steps of a half; 0 without pixels.
 
-    The steps keep the noise of a re-encoded copy from deciding.
+    The variance of its Laplacian over its own variance: a copy with more contrast or brightness is not sharper for that.  The
+    steps keep the noise of a re-encoded copy from deciding.
     """
     if pixels is None:
         return 0.0
@@ -65,7 +88,8 @@ def sharpness(pixels: Pixels | None) -> float:
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in grey.shape)  # a strip of 1 px keeps its pixel
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    return round(4 * float(np.log2(1 + cv2.Laplacian(grey, cv2.CV_32F).var()))) / 4
+    detail, contrast = cv2.Laplacian(grey, cv2.CV_32F).var(), grey.astype(np.float32).var()
+    return round(2 * float(np.log2(1 + _SCALE * detail / (contrast + 1)))) / 2
 
 
 def protected_rows(protect: Sequence[str], count: int, context: Context) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -79,7 +103,8 @@ def protected_rows(protect: Sequence[str], count: int, context: Context) -> np.n
         if not equals or not name.strip():
             raise ConfigError(f"--protect {rule!r} is not FIELD=VALUE, such as split=test")
         found |= np.array([v is not None and str(v) == value.strip() for v in context.field(name.strip())], dtype=bool)
-    return found
+    marks = _field_of(context, (PROTECTED,))
+    return found | np.array([bool(v) for v in marks], dtype=bool) if len(marks) else found
 
 
 def ranking(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,12 @@ class Scored:
 
     def __len__(self) -> int:
         return len(self.i)
+
+    def of(self, pairs: Rows, place: Callable[[Rows], Rows]) -> Scored:
+        """Only some pairs, with rows counted anew by `place`."""
+        columns = {f.name: getattr(self, f.name)[pairs] for f in fields(self) if f.name != "evidence"}
+        columns |= {name: place(columns[name]) for name in ("i", "j")}
+        return Scored(**columns, evidence={name: column[pairs] for name, column in self.evidence.items()})
 
     def kind(self, pair: int) -> str:
         """Which kind of copy it is: "mirrored" or "near"."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.errors import ConfigError, EmbedderError
+from curate.geometry import Array
 from curate.ops._decide import (
     Only,
     by_pixels,
@@ -21,8 +22,9 @@ from curate.ops._decide import (
     usual_radius,
     with_texts,
 )
-from curate.ops._groups import Rows, Star, same_content, star_groups
-from curate.ops._keep import CRITERIA, Ranking, check_keep, protected_rows, ranking
+from curate.ops._graph import Graph, kept_pairs
+from curate.ops._groups import Rows, Star, same_content
+from curate.ops._keep import CRITERIA, PROTECTED, Ranking, check_keep, protected_rows, ranking
 from curate.ops._scored import Scored
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar
@@ -62,8 +64,9 @@ class Duplicates:
 
     precision: share of decided pairs that must be right, in (0, 1).  radius: where given, the distance alone decides, in the
     embedder's unit.  keep: which copy stays, criteria of `curate.ops._keep.CRITERIA` in order of importance.
-    protect: FIELD=VALUE rules; such rows are never called copies.  between: a field; only rows that differ in it are compared
-    (leakage between splits).
+    protect: FIELD=VALUE rules; such rows are never called copies, nor those that a connector marks so (`_keep.PROTECTED`).
+    between: a field; only rows that differ in it are compared (leakage between splits).
+    reach: where the distance decides, pairs up to this multiple of the radius are kept for later, looser cuts.
     """
 
     precision: float = 0.99
@@ -71,6 +74,7 @@ class Duplicates:
     keep: Sequence[str] = CRITERIA
     protect: Sequence[str] = ()
     between: str | None = None
+    reach: float = 1.0
 
     name = "duplicates"
     owns = frozenset({"duplicate", "duplicate_score"})
@@ -78,6 +82,8 @@ class Duplicates:
     def __post_init__(self) -> None:
         if not 0 < self.precision < 1:
             raise ConfigError(f"precision = {self.precision} must lie between 0 and 1 (0.99 = at most 1 in 100 pairs wrong)")
+        if not 1 <= self.reach <= 10:
+            raise ConfigError(f"reach = {self.reach} must lie between 1 and 10: a multiple of the radius")
         check_keep(self.keep)
 
     def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
@@ -112,78 +118,110 @@ class Duplicates:
         radius = self.radius if self.radius is not None else (fitted or {}).get("radius")
         if radius is None:
             radius = usual_radius(rows_of(embeddings.vectors, reps), geometry)
-        scored, strategy = by_vectors(embeddings, context, reps, radius, only=only)
+        reach = min(radius * self.reach, geometry.largest)
+        scored, strategy = by_vectors(embeddings, context, reps, radius, only=only, reach=reach)
         texts = _texts(context) if by_text else []
         if len(texts):
             scored = with_texts(scored, texts, embeddings, reps, only=only)
         basis |= {"radius": radius, "strategy": strategy, "decided_by": "distance", "calibration": fitted}
+        basis |= {"reach": reach} if self.reach > 1 else {}
         return scored, basis
 
     def findings_of(self, scored: Scored, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> Findings:
         """Groups the decided pairs and chooses the rows that stay."""
-        ids = embeddings.ids
-        content = self._content(len(ids), context)
-        links: dict[int, list[tuple[int, int]]] = {}
-        for pair in np.flatnonzero(scored.decided):
-            i, j = int(content[scored.i[pair]]), int(content[scored.j[pair]])
-            links.setdefault(i, []).append((j, int(pair)))
-            links.setdefault(j, []).append((i, int(pair)))
-        sizes = np.bincount(content, minlength=len(ids))
-        involved = [row for row in range(len(ids)) if sizes[content[row]] > 1 or int(content[row]) in links]
-        protected = protected_rows(self.protect, len(ids), context)
+        graph = self.graph(scored, basis, embeddings, context)
+        place = {item: row for row, item in enumerate(embeddings.ids)}
+
+        def apart(a: Sequence[str], b: Sequence[str]) -> Array:
+            x = embeddings.vectors
+            return embeddings.geometry.distance(x[[place[i] for i in a]], x[[place[i] for i in b]])
+
+        found = graph_findings(graph, graph.scored, apart, precision=self.precision)
+        return replace(found, summary=dict(found.summary) | {"candidates": len(scored)}, arrays=graph.arrays())
+
+    def graph(self, scored: Scored, basis: dict[str, Any], embeddings: Embeddings, context: Context) -> Graph:
+        """What is kept for other cuts: the pairs that some cut could decide, among the rows that take part."""
+        ids, count = embeddings.ids, len(embeddings)
+        content = self._content(count, context)
+        pairs = kept_pairs(scored)
+        linked = np.zeros(count, dtype=bool)
+        for side in (scored.i, scored.j):
+            linked[content[side[pairs]]] = True
+        rows = np.flatnonzero((np.bincount(content, minlength=count)[content] > 1) | linked[content])
+        protected = protected_rows(self.protect, count, context)
+        rules = ", ".join((*self.protect, PROTECTED)) if self.protect else PROTECTED
         rank = ranking(
-            ids, involved, check_keep(self.keep), context, protected=protected.tolist(), protect=", ".join(self.protect)
-        )
-        sets = _sets(context.field(self.between)) if self.between else None
-        stars = star_groups(rank.order, content, links, protected=protected, sets=sets)
-        hashes = context.fact("content_hash") or [""] * len(ids)
-        groups = [self._described(star, scored, embeddings, hashes, rank) for star in stars]
-        return self._findings(stars, groups, scored, basis, ids)
-
-    def _described(
-        self, star: Star, scored: Scored, embeddings: Embeddings, hashes: Sequence[str], rank: Ranking
-    ) -> dict[str, Any]:
-        ids = embeddings.ids
-        rows = np.array(star.copies, dtype=np.int64)
-        kept = np.full(len(rows), star.kept)
-        distance = embeddings.geometry.distance(embeddings.vectors[kept], embeddings.vectors[rows])
-        copies = []
-        for row, pair, apart in zip(star.copies, star.pairs, distance, strict=True):
-            kind = scored.kind(pair) if pair >= 0 else ("bytes" if hashes[row] == hashes[star.kept] else "pixels")
-            evidence = scored.describe(pair) if pair >= 0 else {"probability": 1.0}
-            copies.append({"id": ids[row], "kind": kind, "distance": round(float(apart), 9), "evidence": evidence})
-        copies.sort(key=lambda c: str(c["id"]))
-        return {"keep": ids[star.kept], "why": rank.reason(star.kept, star.copies), "copies": copies}
-
-    def _findings(
-        self, stars: Sequence[Star], groups: list[dict[str, Any]], scored: Scored, basis: dict[str, Any], ids: Sequence[str]
-    ) -> Findings:
-        groups.sort(key=lambda g: str(g["keep"]))
-        values: dict[str, dict[str, Scalar]] = {"duplicate": {}, "duplicate_score": {}}
-        kinds: dict[str, int] = {}
-        for group in groups:
-            values["duplicate"][group["keep"]] = "kept"
-            for copy in group["copies"]:
-                values["duplicate"][copy["id"]] = f"copy-of/{group['keep']}"
-                values["duplicate_score"][copy["id"]] = copy["evidence"].get("probability", copy["distance"])
-                kinds[copy["kind"]] = kinds.get(copy["kind"], 0) + 1
-        borderline = [
-            {"a": ids[scored.i[p]], "b": ids[scored.j[p]], "distance": float(scored.distance[p]), **scored.describe(int(p))}
-            for p in np.flatnonzero(scored.borderline)
-        ]
-        evidence = {"groups": groups, "borderline": borderline, "precision": self.precision, **basis}
-        summary = {
-            "groups": len(groups),
-            "rows": sum(len(s.copies) for s in stars),
-            "kinds": dict(sorted(kinds.items())),
-            "candidates": len(scored),
-            "decided_by": basis["decided_by"],
-        }
-        return Findings(self.name, values, evidence, summary)
+            ids, rows.tolist(), check_keep(self.keep), context, protected=protected.tolist(), protect=rules
+        ).of(rows)  # fmt: skip
+        known = context.fact("content_hash") or [None] * count
+        hashes = _numbered([known[r] or None for r in rows.tolist()])
+        sets = _sets(context.field(self.between))[rows] if self.between else None
+        here = scored.of(pairs, lambda side: np.searchsorted(rows, side))
+        return Graph([ids[r] for r in rows.tolist()], here, np.searchsorted(rows, content[rows]), hashes, rank, sets, basis)
 
     def _content(self, count: int, context: Context) -> Rows:
         keys = [context.fact(name) or [None] * count for name in ("content_hash", "pixel_hash")]
         return same_content(keys)
+
+
+def graph_findings(
+    graph: Graph,
+    scored: Scored,
+    apart: Callable[[Sequence[str], Sequence[str]], Array],
+    *,
+    precision: float,
+    protected: Collection[str] = (),
+) -> Findings:
+    """The findings of a graph at a cut.
+
+    scored: `graph.cut(...)`.  apart: the exact distances of rows a from rows b, each named by id.  precision: what was asked.
+    protected: rows that are never called copies, besides those of the run.
+    """
+    rank = graph.rank.protecting(graph.protected(protected), PROTECTED) if protected else graph.rank
+    stars = graph.stars(scored, protected)
+    pairs = [(graph.ids[star.kept], graph.ids[copy]) for star in stars for copy in star.copies]
+    distances = iter(apart([a for a, _ in pairs], [b for _, b in pairs]).tolist() if pairs else ())
+    groups = [_described(star, scored, graph, rank, distances) for star in stars]
+    groups.sort(key=lambda g: str(g["keep"]))
+    values: dict[str, dict[str, Scalar]] = {"duplicate": {}, "duplicate_score": {}}
+    kinds: dict[str, int] = {}
+    for group in groups:
+        values["duplicate"][group["keep"]] = "kept"
+        for copy in group["copies"]:
+            values["duplicate"][copy["id"]] = f"copy-of/{group['keep']}"
+            values["duplicate_score"][copy["id"]] = copy["evidence"].get("probability", copy["distance"])
+            kinds[copy["kind"]] = kinds.get(copy["kind"], 0) + 1
+    ids = graph.ids
+    borderline = [
+        {"a": ids[scored.i[p]], "b": ids[scored.j[p]], "distance": float(scored.distance[p]), **scored.describe(int(p))}
+        for p in np.flatnonzero(scored.borderline)
+    ]
+    evidence = {"groups": groups, "borderline": borderline, "precision": precision, **graph.basis}
+    summary = {
+        "groups": len(groups),
+        "rows": sum(len(s.copies) for s in stars),
+        "kinds": dict(sorted(kinds.items())),
+        "candidates": len(scored),
+        "decided_by": graph.basis["decided_by"],
+    }
+    return Findings(Duplicates.name, values, evidence, summary)
+
+
+def _described(star: Star, scored: Scored, graph: Graph, rank: Ranking, distances: Iterator[float]) -> dict[str, Any]:
+    copies = []
+    mine = graph.bytes_class[star.kept]
+    for row, pair in zip(star.copies, star.pairs, strict=True):
+        kind = scored.kind(pair) if pair >= 0 else ("bytes" if mine == graph.bytes_class[row] else "pixels")
+        evidence = scored.describe(pair) if pair >= 0 else {"probability": 1.0}
+        copies.append({"id": graph.ids[row], "kind": kind, "distance": round(next(distances), 9), "evidence": evidence})
+    copies.sort(key=lambda c: str(c["id"]))
+    return {"keep": graph.ids[star.kept], "why": rank.reason(star.kept, star.copies), "copies": copies}
+
+
+def _numbered(values: Sequence[Any]) -> Rows:
+    """Equal numbers for equal values; -1 for None."""
+    names = {v: n for n, v in enumerate(dict.fromkeys(v for v in values if v is not None))}
+    return np.array([-1 if v is None else names[v] for v in values], dtype=np.int64)
 
 
 def _texts(context: Context) -> Sequence[Scalar]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -132,7 +134,8 @@ def _upright(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
 class Projection:
     """The op "map": coordinates of every row, kept as findings; it owns no field, so nothing of it is pushed.
 
-    Evidence: method, dims, seed, trustworthiness, and points: id -> [x, y] or [x, y, z].
+    Evidence: method, dims, seed, trustworthiness, and points: id -> [x, y] or [x, y, z].  Arrays: the same points (n, dims)
+    with their ids as JSON, for panels that draw 100,000 of them.
     """
 
     method: str = "umap"
@@ -157,4 +160,28 @@ class Projection:
             "trust_rows": found.trust_rows,
         }
         points = {i: place for i, place in zip(embeddings.ids, np.round(found.points, 5).tolist(), strict=True)}
-        return Findings(self.name, {}, {**summary, "points": points}, summary)
+        return Findings(self.name, {}, {**summary, "points": points}, summary, _columns(embeddings.ids, found.points))
+
+
+@dataclass(frozen=True)
+class StandingMap:
+    """The op "map" where nobody asked for a method: by PCA, unless another map of these vectors was made, which stays."""
+
+    name: str = "map"
+
+    @property
+    def owns(self) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
+    def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
+        """Maps the rows, or gives back the map there is."""
+        made = context.findings.get(self.name)
+        if made is None or made.summary["method"] == "pca":
+            return Projection("pca")(embeddings, context)
+        points: dict[str, list[float]] = made.evidence["points"]
+        return replace(made, arrays=_columns(list(points), np.array(list(points.values()), dtype=np.float32)))
+
+
+def _columns(ids: Sequence[str], points: Array32) -> dict[str, npt.NDArray[Any]]:
+    return {"points": points, "ids": np.frombuffer(json.dumps(list(ids)).encode(), dtype=np.uint8)}

@@ -19,6 +19,8 @@ Ready = TypeVar("Ready")
 Out = TypeVar("Out")
 
 ATTEMPTS = 4
+AHEAD = 2
+"""Batches a device that may wait for their commit while it goes on, where each is kept as soon as it is computed."""
 LONGEST_WAIT_S = 60.0
 _POLL_S = 0.05
 
@@ -95,6 +97,9 @@ class Flow(Generic[In, Ready, Out]):
 
     fetch(item, stopped) -> data; prepare(item, data) -> (row, bytes it holds); finish: one callable a device, each a list of
     rows -> a batch.  stop: asked often, from several threads.
+    keep: called in the device's thread with a batch as soon as it is finished; once it returns the batch survives a kill, and
+    the device goes on while the caller commits it.  Without `keep` a device waits for the commit of its last batch.  Either
+    way a kill costs at most the batch that is on each device.
     An error in any thread, and a KeyboardInterrupt while waiting, is raised after the batches that were being finished.
     """
 
@@ -107,8 +112,10 @@ class Flow(Generic[In, Ready, Out]):
         prepare: Callable[[In, Any], tuple[Ready, int]],
         finish: Sequence[Callable[[Sequence[Ready]], Out]],
         stop: Callable[[], bool],
+        keep: Callable[[Out], None] | None = None,
     ) -> None:
-        self._items, self._limits = items, limits
+        self._items, self._limits, self._keep = items, limits, keep
+        self._most_uncommitted = len(finish) * (1 + (AHEAD if keep else 0))
         self._fetch, self._prepare, self._finish, self._asked = fetch, prepare, finish, stop
         self._lock = threading.Condition()
         self._halt = threading.Event()
@@ -289,6 +296,8 @@ class Flow(Generic[In, Ready, Out]):
     def _lane(self, finish: Callable[[Sequence[Ready]], Out]) -> None:
         while (slot := self._claim()) is not None:
             batch = finish([row for row in slot.rows if row is not None])
+            if self._keep is not None:
+                self._keep(batch)
             with self._lock:
                 self._done[slot.number] = batch
                 self._unfinished.discard(slot.number)
@@ -297,15 +306,15 @@ class Flow(Generic[In, Ready, Out]):
                 self._lock.notify_all()
 
     def _claim(self) -> _Slot[Ready] | None:
-        """The next complete batch that nobody works on; None at the end.
+        """The next complete batch that nobody works on; None at the end, or when stopped.
 
-        A device starts it only when its last one is committed, so that a kill costs at most one batch a device.
+        Waits while too many batches wait for the caller.
         """
 
         def ready() -> bool:
             if self._claimed >= self._made:
                 return not self._feeding
-            return self._waiting[self._claimed].full.is_set() and self._claimed - self._returned < len(self._finish)
+            return self._waiting[self._claimed].full.is_set() and self._claimed - self._returned < self._most_uncommitted
 
         with self._lock:
             if not self._wait_until(ready) or self._claimed >= self._made:

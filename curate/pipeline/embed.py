@@ -7,6 +7,7 @@ Nothing here knows a store, a platform or an engine: a distributed run calls `em
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import heapq
 import os
@@ -28,6 +29,8 @@ READERS = 64
 HELD_BYTES = 256 * 2**20
 THUMBS = ("on", "off", "full")
 SAMPLE = 64
+DOOMED = 8
+"""Rows in a row that all fail in the model before it is the model that is to blame, not they."""
 
 
 def embed_shard(
@@ -41,6 +44,7 @@ def embed_shard(
     max_pixels: int = media.MAX_PIXELS,
     progress: Callable[[int], None] = lambda _done: None,
     stop: Callable[[], bool] = lambda: False,
+    keep: Callable[[Batch], None] | None = None,
 ) -> Iterator[Batch]:
     """Vectors, facts and thumbnails of rows, batch by batch in row order; the same batches whatever the number of threads.
 
@@ -48,6 +52,9 @@ def embed_shard(
     workers: decoder threads; None for one a core.  thumbs: "on" keeps a JPEG of at most 320 px a side, "full" one of full
     size, "off" none.  progress: called with the number of rows that are done.
     stop: asked all the time; once it says True the batches in flight on a device still come, then nothing more.
+    keep: called from the device's thread with every batch as soon as it is computed, and must make it survive a kill of the
+    process (`Store.spool`).  The device then works on while the caller commits; without it, a device starts a batch only when
+    the caller is back from the last one.  In both cases a kill costs at most the batch on each device.
 
     An embedder that has `view(decoded)` and `at_least` (see `PixelEmbedder`) shares one decode with thumbnail and facts; for
     another one the image is decoded a second time at a small scale.  `lanes`, where it has them, are one `embed` a device.
@@ -79,6 +86,7 @@ def embed_shard(
         prepare=stage.prepare,
         finish=[_Lane(stage.spec, lane) for lane in lanes],
         stop=stop,
+        keep=keep,
     )
     return _counted(flow, progress)
 
@@ -193,6 +201,7 @@ class _Lane:
 
     def __init__(self, spec: EmbedderSpec, embed: Callable[[Sequence[Any]], Vectors]) -> None:
         self._spec, self._embed = spec, embed
+        self._failing = 0
 
     def __call__(self, rows: Sequence[_Row]) -> Batch:
         good = [row for row in rows if row.failure is None]
@@ -211,14 +220,19 @@ class _Lane:
 
     def _vectors(self, rows: Sequence[_Row]) -> Vectors:
         try:
-            return self._checked(self._embed([row.prepared for row in rows]), len(rows))
+            vectors = self._checked(self._embed([row.prepared for row in rows]), len(rows))
         except CurateError:
             raise
         except Exception as err:  # noqa: BLE001 - anybody's `embed`: find the rows it cannot take
             return self._one_by_one(rows, err)
+        self._failing = 0
+        return vectors
 
     def _one_by_one(self, rows: Sequence[_Row], first: Exception) -> Vectors:
-        """After a batch failed as a whole: every row alone, so that one bad row costs only itself."""
+        """After a batch failed as a whole: every row alone, so that one bad row costs only itself.
+
+        Where none works, a few rows are recorded and tried again in the next run: they may be all that was left to do.
+        """
         vectors = np.zeros((len(rows), self._spec.dim), np.float32)
         for n, row in enumerate(rows):
             try:
@@ -227,11 +241,18 @@ class _Lane:
                 raise
             except Exception as err:  # noqa: BLE001 - recorded below, with its text
                 row.fail("embed_failed", f"{type(err).__name__}: {err}")
-        if all(row.failure is not None for row in rows):
+        if any(row.failure is None for row in rows):
+            self._failing = 0
+            return vectors
+        self._failing += len(rows)
+        if self._failing >= DOOMED:
             raise EmbedderError(
-                f"model {self._spec.name!r} failed on every row of a batch of {len(rows)}: {type(first).__name__}: {first}. "
+                f"model {self._spec.name!r} failed on the last {self._failing} rows: {type(first).__name__}: {first}. "
                 "What was embedded before is kept; run the same command again to go on."
             ) from first
+        for row in rows:
+            if row.failure is not None:
+                row.failure = dataclasses.replace(row.failure, retry=True)
         return vectors
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:

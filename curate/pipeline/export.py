@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from curate.store import Store
 from curate.types import Failure, Item
 
 ONLY = ("kept", "sample", "duplicates")
+COPY_OF = "copy-of/"
 LONGEST_NAME = 200  # bytes; most file systems take 255, and a temporary name is longer than the final one
 _WAITING = 64
 
@@ -43,6 +45,7 @@ def chosen(store: Store, dataset: str, only: str, *, sample: str | None = None) 
     """Ids of the rows to export, in id order, by the newest findings (or by what the platform shows, where there are none).
 
     only: "kept" (all but the copies), "sample" (rows of the selection `sample`, or of any), "duplicates" (the copies).
+    A copy whose kept row is gone meanwhile is no copy any more: of every picture at least one row is kept.
     Raises ConfigError when nothing was found yet that could say, or no selection has that name.
     """
     if only not in ONLY:
@@ -57,10 +60,12 @@ def chosen(store: Store, dataset: str, only: str, *, sample: str | None = None) 
     if only == "sample":
         names = sorted({str(value) for value in values.values() if value is not None})
         if sample is not None and sample not in names:
-            there = ", ".join(names) or "none"
-            raise ConfigError(f"no row of {dataset} is chosen as {sample!r}; selections there are: {there}")
+            known = ", ".join(names) or "none"
+            raise ConfigError(f"no row of {dataset} is chosen as {sample!r}; selections there are: {known}")
         return [i for i in live if values.get(i) is not None and sample in (None, values[i])]
-    return [i for i in live if str(values.get(i) or "").startswith("copy-of/") == (only == "duplicates")]
+    there = set(live)
+    kept_of = {i: str(values[i]).removeprefix(COPY_OF) for i in live if str(values.get(i) or "").startswith(COPY_OF)}
+    return [i for i in live if (kept_of.get(i) in there) == (only == "duplicates")]
 
 
 def export(
@@ -144,15 +149,20 @@ class _Places:
         plain = all(_is_plain(part) for part in parts)
         if not plain or not self._free(parts):
             parts = [_hashed(item_id)]
-        folded = [part.casefold() for part in parts]
+        folded = [_folded(part) for part in parts]
         self._files.add("/".join(folded))
         self._folders.update("/".join(folded[:n]) for n in range(1, len(folded)))
         return self._to.joinpath(*parts)
 
     def _free(self, parts: Sequence[str]) -> bool:
-        folded = [part.casefold() for part in parts]
+        folded = [_folded(part) for part in parts]
         above = {"/".join(folded[:n]) for n in range(1, len(folded))}
         return "/".join(folded) not in self._files | self._folders and not above & self._files
+
+
+def _folded(part: str) -> str:
+    """A name as the least discerning file systems see it: neither case nor the way an accent is written tells two apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
 
 
 def _is_plain(part: str) -> bool:

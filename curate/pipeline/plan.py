@@ -88,28 +88,40 @@ def plan_from_json(text: str, where: str = "plan") -> Plan:
         changes = tuple(Change(c["id"], c["field"], c["before"], c["after"], c["reason"]) for c in document["changes"])
         return Plan(document["dataset"], changes, tuple(document["vectors"]), spec, document["basis"], document["extras"])
     except (ValueError, KeyError, TypeError) as err:
-        raise ConfigError(f"{where}: this is not a plan of curate: {err!r}") from err
+        raise ConfigError(
+            f"{where}: this is not a plan of curate ({err}). Make one with: curate plan --dataset ID --to FILE"
+        ) from err
 
 
 def read_plan(path: Path) -> Plan:
     """The plan in a file.  Raises ConfigError when it cannot be read."""
     try:
         return plan_from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: cannot be read: {err}") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read: {err.strerror or err}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: this is not a plan of curate ({err})") from err
 
 
 def check_fresh(store: Store, plan: Plan) -> list[Change]:
     """The changes of `plan` that are still to be made, the platform having just been pulled.
 
     A change that is already there is left out, so that an interrupted push can be finished with the same plan.
-    Raises StalePlan when rows came, went or changed, or when a field shows neither the value before nor the one after.
+    Raises StalePlan when rows came, went or changed, when a field shows neither the value before nor the one after, or when
+    this store has not the vectors that are to be pushed.
     """
     if store.basis(plan.dataset_id) != plan.basis:
         raise StalePlan(
             f"the rows of {plan.dataset_id} changed since the plan was made; make a new one with: "
             f"curate plan --dataset {plan.dataset_id}"
         )
+    if plan.vectors and plan.spec is not None:
+        lost = len(set(plan.vectors).difference(store.embedded_ids(plan.dataset_id, plan.spec.fingerprint)))
+        if lost:
+            raise StalePlan(
+                f"the store {store.path} has no vectors of {plan.spec.name} for {lost:,} rows of the plan; compute them with: "
+                f"curate embed --dataset {plan.dataset_id} --model {plan.spec.name}, or make a new plan"
+            )
     shown = {name: store.fields(plan.dataset_id, name) for name in {c.field for c in plan.changes}}
     todo = []
     for change in plan.changes:

@@ -1,11 +1,13 @@
 """What a platform may offer beyond rows, fields and vectors: limits, vectors of its own, labeling projects.
 
-A connector offers any of the protocols `Prepares`, `HoldsVectors` and `HasProjects`; one that offers none is served by the
-same calls, which then do nothing.
+A connector offers any of the protocols `Prepares`, `HoldsVectors`, `HasProjects` and `Presents`; one that offers none is
+served by the same calls, which then do nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,8 @@ import numpy as np
 
 from curate.errors import ConfigError, EmbedderError
 from curate.geometry import norms
-from curate.protocols import Connector, HasProjects, HoldsVectors, Prepares
+from curate.protocols import Connector, HasProjects, HoldsVectors, Prepares, Presentation, Presents
+from curate.store import Store
 from curate.types import Applied, Batch, EmbedderSpec, Facts, Failure, Findings, Item, Plan, Vectors
 
 HELD = "platform:"
@@ -57,19 +60,19 @@ class HeldVectors:
         if not todo:
             return
         left = {item.id: item for item in todo}
-        ids: list[str] = []
+        items: list[Item] = []
         rows: list[Vectors] = []
         for item_id, vector in self.source.model_vectors(self.dataset_id, self.spec, set(left)):
             if item_id in left and self._usable(vector):
-                ids.append(item_id)
+                items.append(left.pop(item_id))
                 rows.append(vector)
-                if len(ids) == BATCH:
-                    yield self._batch([left.pop(i) for i in ids], rows)
-                    ids, rows = [], []
+                if len(items) == BATCH:
+                    yield self._batch(items, rows)
+                    items, rows = [], []
                     if stop():
                         return
-        if ids:
-            yield self._batch([left.pop(i) for i in ids], rows)
+        if items:
+            yield self._batch(items, rows)
         gone = [Failure(i.id, i.version, self.reason, self.spec.name, retry=True) for i in left.values()]
         if gone:
             yield Batch((), (), np.empty((0, self.spec.dim), np.float32), (), (), gone)
@@ -139,10 +142,54 @@ def project_extras(connector: Connector, findings: Mapping[str, Findings]) -> di
     return {connector.name: dict(extras)} if extras else {}
 
 
+MAP = "map"
+"""The op whose findings hold a map."""
+
+
+def remember_towers(store: Store, embedder: Any) -> None:
+    """Notes whether the model behind vectors can also place texts, for those who show them later without it."""
+    key, text = f"text-tower:{embedder.spec.fingerprint}", getattr(embedder, "embed_text", None) is not None
+    if store.cached(key) != text:
+        store.keep(key, text)
+
+
+def presentation(store: Store, dataset: str, spec: EmbedderSpec | None) -> Presentation:
+    """What a platform could show of the stored vectors of `spec`: their map, and whether texts can be searched for."""
+    if spec is None:
+        return Presentation()
+    found = store.findings(dataset, spec.fingerprint).get(MAP)
+    live = store.embedded_ids(dataset, spec.fingerprint) if found else ()
+    points = found.evidence["points"] if found else {}
+    made = (
+        [store.basis(dataset), spec.fingerprint, *(found.summary.get(key) for key in ("method", "dims", "seed"))]
+        if found
+        else []
+    )
+    # Named by what it was made from: the last digits of its points depend on the number of threads.
+    name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16] if made else ""
+    text = bool(store.cached(f"text-tower:{spec.fingerprint}"))
+    return Presentation(spec, {i: points[i] for i in live if i in points}, name, text)
+
+
+def shown_anew(store: Store, connector: Connector, dataset: str, dataset_id: str, spec: EmbedderSpec | None) -> dict[str, Any]:
+    """What the platform would show that it does not show yet, by connector name: {} for nothing."""
+    if not isinstance(connector, Presents):
+        return {}
+    extras = connector.plan_presentation(dataset_id, presentation(store, dataset, spec))
+    return {connector.name: dict(extras)} if extras else {}
+
+
+def present(store: Store, connector: Connector, dataset_id: str, plan: Plan) -> None:
+    """Has the platform show what was pushed."""
+    extras = plan.extras.get(connector.name, {})
+    if isinstance(connector, Presents) and (extras or plan.vectors):
+        connector.present(dataset_id, extras, presentation(store, plan.dataset_id, plan.spec))
+
+
 def push_extras(connector: Connector, dataset_id: str, plan: Plan) -> Applied:
     """Does what the plan says about projects.  Raises ConfigError when the connector has none."""
     extras = plan.extras.get(connector.name)
-    if not extras:
+    if not extras or isinstance(connector, Presents):
         return Applied()
     if not isinstance(connector, HasProjects):
         raise ConfigError(f"{connector.name} has no projects, and the plan says what to do in one")
@@ -152,13 +199,16 @@ def push_extras(connector: Connector, dataset_id: str, plan: Plan) -> Applied:
 def undo_extras(connector: Connector, dataset_id: str, plan: Plan) -> int:
     """Takes it back; returns how many things."""
     extras = plan.extras.get(connector.name)
+    if extras and isinstance(connector, Presents):
+        return connector.withdraw(dataset_id, extras)
     return connector.undo_extras(dataset_id, extras) if extras and isinstance(connector, HasProjects) else 0
 
 
 def shown_extras(plan: Plan) -> list[str]:
     """One line for people about each thing that the plan does in projects."""
-    lines = []
+    lines: list[str] = []
     for extras in plan.extras.values():
+        lines += extras.get("shown") or ()
         for batch in extras.get("batches") or ():
             rows = f"{len(batch['rows']):,} rows to project {batch['project']}, priority {batch['priority']}"
             lines.append(f"batch {batch['name']!r}: {rows}")

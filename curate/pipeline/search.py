@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from curate.types import EmbedderSpec, Embeddings, Vectors
 
 EXACT_UP_TO = 50_000
 STALE_SHARE = 0.2
+ABANDONED_S = 3600.0
 _GRAPH, _ROWS = "graph", "rows.json"
 
 
@@ -102,13 +105,16 @@ class Kept:
     ) -> Kept:
         """The kept graph, brought up to date: loaded, extended or built, and saved when it changed."""
         folder = _folder(store, dataset, spec)
-        basis = f"{store.basis(dataset)}:{len(store.embedded_ids(dataset, spec.fingerprint))}"
+        basis = f"{store.basis(dataset)}:{store.generation(dataset, spec.fingerprint)}"
         kept = cls._load(folder, notify)
         if kept is not None and kept.basis == basis:
             return kept
         kept = cls._brought_up(kept, store, dataset, spec, notify)
         kept.basis = basis
-        kept._save(folder)
+        try:
+            kept._save(folder)
+        except (OSError, RuntimeError) as err:  # hnswlib reports a full disk by the latter
+            notify(f"the index cannot be kept in {folder.parent} ({err}); the next search builds it again")
         return kept
 
     @classmethod
@@ -153,8 +159,11 @@ class Kept:
     @classmethod
     def _load(cls, folder: Path, notify: Callable[[str], None]) -> Kept | None:
         try:
+            place = folder.stat().st_ino
             about = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
             graph = KeptIndex.load(folder / _GRAPH)
+            if folder.stat().st_ino != place:  # another search replaced it meanwhile
+                return None
             kept = cls(graph, list(about["ids"]), list(about["digests"]), str(about["basis"]), set(about["live"]))
         except FileNotFoundError:
             return None
@@ -164,14 +173,26 @@ class Kept:
         return kept if graph.count == len(kept.ids) == len(kept.digests) else None
 
     def _save(self, folder: Path) -> None:
-        part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        self.graph.save(part / _GRAPH)
-        about = {"basis": self.basis, "ids": self.ids, "digests": self.digests, "live": sorted(self.live)}
-        (part / _ROWS).write_text(json.dumps(about), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+        """Writes the files aside and puts them in place; of two searches that do so at once, either one's stay.
+
+        Raises OSError where the store cannot be written.
+        """
+        folder.parent.mkdir(exist_ok=True)
+        for left in folder.parent.glob(f"{folder.name}.*.part"):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:  # of a search that was killed
+                shutil.rmtree(left, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+        try:
+            self.graph.save(part / _GRAPH)
+            about = {"basis": self.basis, "ids": self.ids, "digests": self.digests, "live": sorted(self.live)}
+            (part / _ROWS).write_text(json.dumps(about), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+        except OSError as err:
+            if err.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _digests(vectors: Vectors) -> list[str]:

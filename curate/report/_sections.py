@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.report._words import counted, steps_of
 from curate.report.parts import Bar, Bars, Group, Map, Section, Shown, Step, Tile
 from curate.types import Findings, Scalar
 
@@ -68,11 +69,6 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if percent < 9.95 and percent != round(percent) else f"{percent:.0f} %"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """A count with its noun: "1 row", "2,000 rows"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def number(value: Any) -> str:
     """A measured number with three significant digits; "-" for none."""
     return "-" if value is None else f"{float(value):.3g}"
@@ -96,7 +92,7 @@ def duplicates(found: Findings | None, rows: int, dataset: str) -> Told | None:
     groups.sort(key=lambda group: (-_doubt(group), str(group["keep"])))
     text = (
         f"Every copy was compared with the kept row itself. The kept row comes first; the groups worth checking come first. "
-        f"Distances are in {unit}."
+        f"The number below a copy is its {unit} from the kept row."
     )
     shown = [_group(group) for group in groups[:GROUPS]]
     left = f"{counted(len(groups) - GROUPS, 'further group')}, decided more surely" if len(groups) > GROUPS else ""
@@ -260,5 +256,5 @@ def _colours(
     if "sample" in values:
         colours["sample"] = ["chosen" if values["sample"].get(i) else "other" for i in ids]
     if "tag" in values:
-        colours["tag"] = [str(values["tag"].get(i) or "untagged").partition("/")[0] for i in ids]
+        colours["tag"] = [(steps_of(str(values["tag"].get(i) or "")) or ["untagged"])[0] for i in ids]
     return colours | {name: [str(held.get(i, "none")) for i in ids] for name, held in fields.items() if held}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from curate.report import _judged, _sections
-from curate.report.parts import Bars, Gate, Histogram, Map, Report, Section, Step, Table, Tile
+from curate.report._words import counted
+from curate.report.parts import Bars, Curve, Gate, Histogram, Map, Report, Section, Step, Table, Tile
 from curate.types import EmbedderSpec, Failure, Findings, Scalar
 
 
@@ -17,7 +19,8 @@ class Material:
 
     dataset: as addressed.  spec: of the vectors.  rows: live rows.  vectors: rows with a vector.  findings: by op name.
     failures: rows without a vector.  fields: field of the platform -> id -> value (labels, splits).  map: points, or None.
-    histograms, bars, tables: further measurements (distance from root, compression).  made: versions, config, command.
+    histograms, bars, curves, tables: further measurements (distance from root, compression).  made: versions, config, command.
+    flags: what every command of "What to do next" needs to find the same store, such as "--store demo/store".
     """
 
     dataset: str
@@ -30,9 +33,11 @@ class Material:
     map: Map | None = None
     histograms: Sequence[Histogram] = ()
     bars: Sequence[Bars] = ()
+    curves: Sequence[Curve] = ()
     tables: Sequence[Table] = ()
     made: Mapping[str, str] = field(default_factory=dict)
     gates: Sequence[Gate] = ()
+    flags: str = ""
 
 
 def build_report(material: Material) -> Report:
@@ -57,36 +62,44 @@ def build_report(material: Material) -> Report:
     sections = [part.section for part in told]
     if failed is not None:
         found.append(
-            f"{_sections.counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
+            f"{counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
         )
-        steps.append(Step("Try the failed rows again", f"curate embed --dataset {_quoted(m.dataset)} --retry-failed"))
+        steps.append(Step("Try the failed rows again", f"curate embed{_which(m)} --retry-failed"))
         tiles.append(Tile(f"{len(m.failures):,}", "rows failed", "failures"))
     if not steps:
-        steps = [Step("Run the ops on this dataset", f"curate sync --dataset {_quoted(m.dataset)} --dry-run")]
+        steps = [Step("Run the ops on this dataset", f"curate sync{_which(m)} --dry-run")]
+    steps = [_complete(step, m) for step in steps]
     sections += [section for section in (more, failed) if section is not None]
     return Report(
         m.dataset, tiles, found, steps, sections, _made(m), m.map or _sections.stored_map(m.findings, m.fields), m.gates
     )
 
 
-def _quoted(text: str) -> str:
-    import shlex
+def _complete(step: Step, m: Material) -> Step:
+    """The step with a command that finds the same vectors in the same store."""
+    if not step.command:
+        return step
+    model = f" --model {shlex.quote(m.spec.name)}" if step.command.split()[1] in ("duplicates", "quality") else ""
+    return replace(step, command=f"{step.command}{model} {m.flags}".rstrip())
 
-    return shlex.quote(text)
+
+def _which(m: Material) -> str:
+    return f" --dataset {shlex.quote(m.dataset)} --model {shlex.quote(m.spec.name)}"
 
 
 def _rows_line(m: Material) -> str:
     line = (
-        f"{m.vectors:,} of {m.rows:,} rows were judged by {m.spec.name} ({m.spec.dim:,} dimensions, {m.spec.space.unit_name})."
+        f"{m.vectors:,} of {m.rows:,} rows were judged with the model {m.spec.name} "
+        f"({m.spec.dim:,} dimensions, {m.spec.space.unit_name})."
     )
     return line if m.vectors < m.rows else line.replace(f"{m.vectors:,} of {m.rows:,} rows", f"All {m.rows:,} rows")
 
 
 def _measured(m: Material) -> Section | None:
-    if not (m.histograms or m.bars or m.tables):
+    if not (m.histograms or m.bars or m.curves or m.tables):
         return None
     text = "How the vectors are spread" + (", and what compressed ones would cost." if m.tables else ".")
-    return Section("measured", "Measurements", text, bars=m.bars, histograms=m.histograms, tables=m.tables)
+    return Section("measured", "Measurements", text, bars=m.bars, histograms=m.histograms, curves=m.curves, tables=m.tables)
 
 
 def _failed(failures: Sequence[Failure], dataset: str) -> Section | None:

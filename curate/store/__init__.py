@@ -3,6 +3,7 @@
     catalog.sqlite   rows, versions, where every vector is, findings, runs (schema number in `user_version`)
     segments/        vectors, one file a batch, merged when there are many
     thumbs/          thumbnails, one file a batch
+    spool/           batches that are computed and being committed; what a killed run left here is committed by the next one
     runs/, results/  plans and reports; what connectors keep
     lock             who writes
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import secrets
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from curate.errors import StoreError
 from curate.store._catalog import Catalog
 from curate.store._disk import make_folder
-from curate.store._rows import dataset_key, dump
+from curate.store._rows import basis, dataset_key, dump
 from curate.types import Change, Findings, Rejected, Scalar
 
 
@@ -31,6 +36,21 @@ class Run:
     summary: Mapping[str, Any]
 
 
+def _packed(array: npt.NDArray[Any]) -> bytes:
+    """An array as compressed `.npy`; level 1, for what is read again at every touch of a slider."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    return zlib.compress(file.getvalue(), 1)
+
+
+def _unpacked(body: bytes) -> npt.NDArray[Any]:
+    try:
+        found: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(zlib.decompress(body)), allow_pickle=False)
+    except zlib.error as err:
+        raise ValueError(f"a kept array cannot be read: {err}") from err
+    return found
+
+
 class Results:
     """Findings, cache, runs and pushes of a store."""
 
@@ -46,11 +66,15 @@ class Results:
             self.db.run("INSERT OR IGNORE INTO dataset(name) VALUES(?)", (dataset,))
             key = dataset_key(self.db, dataset)
             where = (key, fingerprint, findings.op)
+            old = "SELECT key FROM finding WHERE dataset=? AND fingerprint=? AND op=?"
+            self.db.run(f"DELETE FROM finding_array WHERE finding IN ({old})", where)  # noqa: S608 - no text of anybody's in it
             self.db.run("DELETE FROM finding WHERE dataset=? AND fingerprint=? AND op=?", where)
-            self.db.run(
-                "INSERT INTO finding(dataset, fingerprint, op, fields, body) VALUES(?,?,?,?,?)",
-                (*where, dump(sorted(findings.values)), dump(body)),
+            new = self.db.insert(
+                "INSERT INTO finding(dataset, fingerprint, op, fields, body, basis) VALUES(?,?,?,?,?,?)",
+                (*where, dump(sorted(findings.values)), dump(body), basis(self.db, dataset)),
             )
+            packed = ((new, name, _packed(array)) for name, array in findings.arrays.items())
+            self.db.many("INSERT INTO finding_array(finding, name, body) VALUES(?,?,?)", packed)
 
     def findings(self, dataset: str, fingerprint: str | None) -> dict[str, Findings]:
         """Op -> its newest findings."""
@@ -61,6 +85,44 @@ class Results:
         newest: dict[str, str] = dict(rows)
         with self.db.decoding():
             return {op: Findings(op=op, **json.loads(newest[op])) for op in sorted(newest)}
+
+    def outdated(self, dataset: str, fingerprint: str) -> list[str]:
+        """Ops that judged other rows than there are now, sorted."""
+        return [
+            str(op)
+            for (op,) in self.db.rows(
+                "SELECT op FROM finding WHERE dataset=? AND fingerprint=? AND basis NOT IN ('', ?) ORDER BY op",
+                (dataset_key(self.db, dataset), fingerprint, basis(self.db, dataset)),
+            )
+        ]
+
+    def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
+        """Name -> the array that an op kept beside its findings; {} where there are none."""
+        rows = self.db.rows(
+            "SELECT a.name, a.body FROM finding_array a JOIN finding f ON f.key=a.finding "
+            "WHERE f.dataset=? AND f.fingerprint=? AND f.op=?",
+            (dataset_key(self.db, dataset), fingerprint, op),
+        )
+        with self.db.decoding():
+            return {name: _unpacked(body) for name, body in rows}
+
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        text = self.db.value(
+            "SELECT json_extract(body, '$.values') FROM finding WHERE dataset=? AND fingerprint=? AND op=?",
+            (dataset_key(self.db, dataset), fingerprint, op),
+        )
+        with self.db.decoding():
+            return {} if text is None else dict(json.loads(text))
+
+    def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Op -> (number of its findings, which a new run changes; their summary), without reading the findings whole."""
+        rows = self.db.rows(
+            "SELECT op, key, json_extract(body, '$.summary') FROM finding WHERE dataset=? AND fingerprint=? ORDER BY key",
+            (dataset_key(self.db, dataset), fingerprint),
+        )
+        with self.db.decoding():
+            return {op: (int(key), json.loads(text)) for op, key, text in rows}
 
     def previous(self, dataset: str, field: str) -> dict[str, Scalar]:
         """Id -> value in the newest findings that hold this field."""
@@ -181,3 +243,9 @@ class Results:
             )
             marks = ((spec, target, row, edition) for row, edition in rows)
             self.db.many("INSERT OR REPLACE INTO pushed VALUES(?,?,?,?)", marks)
+
+    def unmark_pushed(self, dataset: str, spec: int, target: str, ids: Collection[str]) -> None:
+        """Takes that back."""
+        with self.db.transaction():
+            rows = self.db.by_ids("SELECT key FROM row WHERE dataset=? AND id IN ({})", (dataset_key(self.db, dataset),), ids)
+            self.db.many("DELETE FROM pushed WHERE spec=? AND target=? AND row=?", ((spec, target, row) for (row,) in rows))

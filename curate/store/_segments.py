@@ -211,7 +211,10 @@ def _parse(head: bytes, start: int) -> Head:
 
 def damaged(path: Path, why: str) -> Corrupt:
     """The error for a damaged file of the store."""
-    return Corrupt(f"{path} is damaged: {why}. Run `curate sync` (or `curate embed`): its rows are dropped and computed again.")
+    return Corrupt(
+        f"{path} is damaged: {why}. Run `curate sync --verify` (or `curate embed --verify`): its rows are dropped and computed "
+        "again."
+    )
 
 
 @dataclass
@@ -250,7 +253,7 @@ class Segment:
         if len(slots) and (slots.min() < 0 or slots.max() >= self.head.rows or (self.head.keys[slots] != keys).any()):
             raise Corrupt(
                 f"{catalog} and {self.path} disagree on which row is where; one of them is damaged. "
-                "Run `curate sync` (or `curate embed`): the rows are dropped and computed again."
+                "Run `curate sync --verify` (or `curate embed --verify`): the rows are dropped and computed again."
             )
 
     def read_into(self, out: npt.NDArray[np.float32], dest: Numbers, slots: Numbers) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from curate.codecs import Codec
-from curate.errors import Corrupt, StoreError
+from curate.errors import Corrupt, CurateError, StoreError
 from curate.store import _rows, _upkeep
 from curate.store._catalog import Catalog
 from curate.store._disk import make_folder, remove
@@ -17,11 +19,12 @@ from curate.store._packs import Place, read_image
 from curate.store._results import Results, Run
 from curate.store._rows import Listing, dataset_key
 from curate.store._segments import damaged, row_key
+from curate.store._spool import Spool, Spooled
 from curate.store._vectors import StoredSpec, VectorSets
 from curate.store._verify import verify
 from curate.types import Batch, Change, EmbedderSpec, Embeddings, Facts, Failure, Findings, Item, Rejected, Scalar, Vectors
 
-FOLDERS = ("segments", "thumbs", "runs", "results")
+FOLDERS = ("segments", "thumbs", "spool", "runs", "results")
 _OURS = re.compile(r"[0-9a-f]{32}\.(seg|pack)(\.tmp)?")
 
 
@@ -36,6 +39,7 @@ class Store:
         self.path, self.results = path, path / "results"
         self._db, self._lock = db, lock
         self._vectors, self._results = VectorSets(db, path), Results(db, path)
+        self._spool = Spool(path / "spool")
 
     @classmethod
     def open(
@@ -88,7 +92,22 @@ class Store:
                     gone += 1
         if gone:
             notify(f"removed {gone} unfinished {'file' if gone == 1 else 'files'} of an interrupted run from {self.path}")
+        self._commit_spooled(notify)
         self._results.interrupt_runs()
+
+    def _commit_spooled(self, notify: Callable[[str], None]) -> None:
+        """Commits the batches that an interrupted run had computed; what cannot be kept is computed again."""
+        rows = 0
+        for path, found in self._spool.left():
+            try:
+                if found is not None:
+                    self._vectors.append(found.dataset, found.spec, found.batch, codec=found.codec)
+                    rows += len(found.batch.ids)
+            except CurateError as err:
+                notify(f"a batch of an interrupted run is computed again: {err}")
+            remove(path)
+        if rows:
+            notify(f"kept {rows} {'row' if rows == 1 else 'rows'} that an interrupted run had computed")
 
     def _writing(self) -> None:
         if self._lock is None:
@@ -144,6 +163,15 @@ class Store:
         """
         return self._vectors.missing(dataset, spec, retry_failed=retry_failed)
 
+    def spool(self, dataset: str, spec: EmbedderSpec, batch: Batch, *, codec: str = "f32") -> None:
+        """Keeps a batch that `append` will commit, within a millisecond and from any thread.
+
+        When this returns the batch survives the end of the process (kill -9 too), not of the machine: the next writer commits
+        it when it opens the store.  Raises StoreError when the disk is full.
+        """
+        self._writing()
+        self._spool.put(Spooled(dataset, spec, codec, batch))
+
     def append(self, dataset: str, spec: EmbedderSpec, batch: Batch, *, codec: str = "f32") -> None:
         """Commits one batch: all of it or nothing, durable when this returns.
 
@@ -152,6 +180,7 @@ class Store:
         """
         self._writing()
         self._vectors.append(dataset, spec, batch, codec=codec)
+        self._spool.drop(dataset, spec, batch)
         _upkeep.merge_small(self._vectors, dataset, spec.fingerprint)
 
     def embeddings(self, dataset: str, fingerprint: str, *, ids: Collection[str] | None = None) -> Embeddings:
@@ -165,6 +194,11 @@ class Store:
     def embedded_ids(self, dataset: str, fingerprint: str) -> list[str]:
         """Live rows that have a vector at their current version, in id order."""
         return self._vectors.embedded_ids(dataset, fingerprint)
+
+    def generation(self, dataset: str, fingerprint: str) -> int:
+        """A number that grows whenever vectors of a set are written, for what was computed from them and is kept."""
+        key = self._vectors.spec_key(dataset, fingerprint)
+        return int(self._db.value("SELECT coalesce(max(key), 0) FROM segment WHERE spec=?", (key,)))
 
     def facts(self, dataset: str, ids: Sequence[str]) -> list[Facts]:
         """What was seen while each row was decoded, one a row; empty facts where nothing was."""
@@ -238,12 +272,21 @@ class Store:
 
     # ---- upkeep
 
-    def verify(self, dataset: str | None = None) -> list[str]:
+    def verify(self, dataset: str | None = None, *, quick: bool = False) -> list[str]:
         """Checks every checksum; returns a line for each damaged file, beginning with its path.
 
+        quick: only of files whose size or time changed since they were last checked (when open for writing that is kept).
         When open for writing, what is damaged is dropped: its rows are missing again.  Raises Corrupt for the catalog itself.
         """
-        return verify(self._vectors, dataset, repair=self._lock is not None)
+        writing = self._lock is not None
+        key = f"verified:{dataset or ''}"
+        known = self.cached(key) if quick else None
+        seen = {str(file): (int(size), int(time)) for file, (size, time) in (known or {}).items()}
+        before = dict(seen)
+        lines = verify(self._vectors, dataset, repair=writing, seen=seen, quick=quick)
+        if writing and seen != before:
+            self.keep(key, seen)
+        return lines
 
     def rewrite(self, dataset: str, fingerprint: str, codec: str) -> tuple[int, int]:
         """Holds a set in another codec; returns the bytes of its files before and after.
@@ -268,6 +311,22 @@ class Store:
     def findings(self, dataset: str, fingerprint: str | None = None) -> dict[str, Findings]:
         """Op -> its newest findings (with these vectors, or with any)."""
         return self._results.findings(dataset, fingerprint)
+
+    def outdated(self, dataset: str, fingerprint: str) -> list[str]:
+        """Ops whose findings are of other rows, or other versions of them, than the last listing showed; sorted."""
+        return self._results.outdated(dataset, fingerprint)
+
+    def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
+        """Name -> the array that an op kept beside its findings (`Findings.arrays`); {} where there are none."""
+        return self._results.arrays(dataset, fingerprint, op)
+
+    def values(self, dataset: str, fingerprint: str, op: str) -> dict[str, dict[str, Scalar]]:
+        """Field -> {id: value} of one op's findings, without reading its evidence; {} where it has none."""
+        return self._results.values(dataset, fingerprint, op)
+
+    def summaries(self, dataset: str, fingerprint: str) -> dict[str, tuple[int, dict[str, Any]]]:
+        """Op -> (a number that a new run of it changes, its summary), without reading the findings whole."""
+        return self._results.summaries(dataset, fingerprint)
 
     def previous(self, dataset: str, field: str) -> dict[str, Scalar]:
         """Id -> value of one of our fields in the newest findings that hold it."""
@@ -319,6 +378,11 @@ class Store:
         """Records that `target` has the current vectors of these rows."""
         self._writing()
         self._results.mark_pushed(dataset, self._vectors.spec_key(dataset, fingerprint), target, ids)
+
+    def unmark_pushed(self, dataset: str, fingerprint: str, target: str, ids: Collection[str]) -> None:
+        """Takes that back: the platform turned out not to have them."""
+        self._writing()
+        self._results.unmark_pushed(dataset, self._vectors.spec_key(dataset, fingerprint), target, ids)
 
 
 def _exists(path: Path) -> bool:

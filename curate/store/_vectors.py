@@ -17,6 +17,7 @@ from curate.codecs import DRIFT, Codec, Codes, codec_named, drift
 from curate.errors import ConfigError, Corrupt, EmbedderError, StoreError
 from curate.geometry import norms
 from curate.store._catalog import Catalog
+from curate.store._current import Current, all_current, current_after, current_ids, current_of
 from curate.store._disk import remove
 from curate.store._packs import Place, write_pack
 from curate.store._rows import dataset_key, edition_of, items_from
@@ -26,10 +27,6 @@ from curate.types import Batch, EmbedderSpec, Embeddings, Facts, Failure, Item, 
 T = TypeVar("T")
 IMPORT_ROWS = 65536  # rows of one segment of an import
 RETRIES = 5
-_CURRENT = (
-    "SELECT r.id, r.version, v.segment, v.slot FROM row r JOIN vector v ON v.spec=? AND v.row=r.key AND v.edition=r.edition "
-    "WHERE r.dataset=? AND r.live"
-)
 
 
 @dataclass(frozen=True)
@@ -284,7 +281,7 @@ class VectorSets:
     def embedded_ids(self, dataset: str, fingerprint: str) -> list[str]:
         """Live rows that have a vector at their current version, in id order."""
         key = self.spec_key(dataset, fingerprint)
-        return [row[0] for row in self.db.rows(f"{_CURRENT} ORDER BY r.id", (key, dataset_key(self.db, dataset)))]
+        return current_ids(self.db, key, dataset_key(self.db, dataset))
 
     def embeddings(self, dataset: str, fingerprint: str, *, ids: Collection[str] | None = None) -> Embeddings:
         """Live rows that have a vector, in id order; the result is allocated once and filled."""
@@ -296,11 +293,9 @@ class VectorSets:
         number = dataset_key(self.db, dataset)
         last: str | None = None
         while True:
-            after, bound = ("", ()) if last is None else (" AND r.id>?", (last,))
-            query = f"{_CURRENT}{after} ORDER BY r.id LIMIT {int(rows)}"
 
-            def read(query: str = query, bound: tuple[str, ...] = bound) -> Embeddings:
-                return self._fill(spec, [self.db.rows(query, (key, number, *bound))])
+            def read(last: str | None = last) -> Embeddings:
+                return self._fill(spec, current_after(self.db, key, number, last, rows))
 
             piece = self._steady(read)
             if len(piece):
@@ -311,27 +306,14 @@ class VectorSets:
 
     def _embeddings(self, dataset: str, fingerprint: str, ids: Collection[str] | None) -> Embeddings:
         key, spec = self.spec_of(dataset, fingerprint)
-        where = (key, dataset_key(self.db, dataset))
-        if ids is not None:
-            return self._fill(spec, [self.db.by_ids(f"{_CURRENT} AND r.id IN ({{}}) ORDER BY r.id", where, ids)])
-        return self._fill(spec, self.db.chunks(f"{_CURRENT} ORDER BY r.id", where))
+        number = dataset_key(self.db, dataset)
+        return self._fill(spec, all_current(self.db, key, number) if ids is None else current_of(self.db, key, number, ids))
 
-    def _fill(self, spec: EmbedderSpec, pieces: Iterator[list[tuple[Any, ...]]] | list[list[tuple[Any, ...]]]) -> Embeddings:
-        """Embeddings of (id, version, segment, slot) rows."""
-        ids: list[str] = []
-        keys, segments, slots = [], [], []
-        for piece in pieces:
-            if piece:
-                with self.db.decoding():
-                    some_ids, versions, some_segments, some_slots = zip(*piece, strict=True)
-                    ids += some_ids
-                    keys.append(row_keys(some_ids, versions))
-                    segments.append(np.array(some_segments, np.int64))
-                    slots.append(np.array(some_slots, np.int64))
-        out = np.empty((len(ids), spec.dim), np.float32)
-        if ids:
-            self._read(out, spec, np.concatenate(keys), np.concatenate(segments), np.concatenate(slots))
-        return Embeddings(ids, out, spec)
+    def _fill(self, spec: EmbedderSpec, rows: Current) -> Embeddings:
+        out = np.empty((len(rows.ids), spec.dim), np.float32)
+        if rows.ids:
+            self._read(out, spec, rows.keys, rows.segments, rows.slots)
+        return Embeddings(rows.ids, out, spec)
 
     def _read(self, out: Vectors, spec: EmbedderSpec, keys: Any, segments: Numbers, slots: Numbers) -> None:
         order = np.argsort(segments, kind="stable")

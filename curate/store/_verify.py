@@ -1,6 +1,14 @@
-"""Every checksum of a store: what is damaged is named, and dropped so that it is made again."""
+"""Every checksum of a store: what is damaged is named, and dropped so that it is made again.
+
+Reading checks what it reads, always.  This looks at what nobody has read yet: everything, or (`seen`) the files that are not
+what they were, by size and time, when every byte of them was last checked.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +20,52 @@ from curate.store._segments import Keys, Places, row_key, row_keys
 from curate.store._vectors import VectorSets
 from curate.types import EmbedderSpec
 
+Stamp: TypeAlias = tuple[int, int]
+"""Size and time of change of a file, in bytes and nanoseconds."""
 
-def verify(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
-    """A line for each damaged file; with `repair` its rows are missing again.  Raises Corrupt for a damaged catalog."""
-    wrong = sets.db.integrity()
+
+def stamp(path: Path) -> Stamp | None:
+    """What a file looks like from outside; None when it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def verify(sets: VectorSets, dataset: str | None, *, repair: bool, seen: dict[str, Stamp], quick: bool) -> list[str]:
+    """A line for each damaged file; with `repair` its rows are missing again.  Raises Corrupt for a damaged catalog.
+
+    seen: file name -> its stamp when it was last checked; brought up to date.  quick: leave out files that look as they did.
+    """
+    wrong = [] if quick else sets.db.integrity()
     if wrong:
         raise sets.db.corrupt(wrong[0])
     lines: list[str] = []
+    before = dict(seen) if quick else {}
+    seen.clear()
     for held in sets.specs(dataset):
-        lines += _verify_set(sets, sets.spec_key(held.dataset, held.spec.fingerprint), held.spec, repair=repair)
-    return lines + _verify_thumbs(sets, dataset, repair=repair)
+        key = sets.spec_key(held.dataset, held.spec.fingerprint)
+        files = sets.db.rows("SELECT key, file FROM segment WHERE spec=? ORDER BY key", (key,))
+        if files and _unseen([sets.segments / str(file) for _, file in files], before, seen):
+            lines += _verify_set(sets, key, held.spec, files, repair=repair)
+    return lines + _verify_thumbs(sets, dataset, repair=repair, before=before, seen=seen)
 
 
-def _verify_set(sets: VectorSets, key: int, spec: EmbedderSpec, *, repair: bool) -> list[str]:
+def _unseen(paths: Sequence[Path], before: Mapping[str, Stamp], seen: dict[str, Stamp]) -> bool:
+    """Whether any of the files is not what it was; notes what all of them look like now."""
+    changed = False
+    for path in paths:
+        now = stamp(path)
+        changed |= now is None or before.get(path.name) != now
+        if now is not None:
+            seen[path.name] = now
+    return changed
+
+
+def _verify_set(sets: VectorSets, key: int, spec: EmbedderSpec, files: Sequence[tuple[int, str]], *, repair: bool) -> list[str]:
     db, lines = sets.db, []
     places, keys = _keyed_places(sets, key)
-    files = db.rows("SELECT key, file FROM segment WHERE spec=? ORDER BY key", (key,))
     for number, file in files:
         mine = np.flatnonzero(places.segment == number)
         path = sets.segments / file
@@ -90,10 +128,14 @@ def _keyed_places(sets: VectorSets, key: int) -> tuple[Places, Keys]:
     return Places.of(numbers), np.concatenate(keys)
 
 
-def _verify_thumbs(sets: VectorSets, dataset: str | None, *, repair: bool) -> list[str]:
+def _verify_thumbs(
+    sets: VectorSets, dataset: str | None, *, repair: bool, before: Mapping[str, Stamp], seen: dict[str, Stamp]
+) -> list[str]:
     """Damaged thumbnails; with `repair` their rows are embedded again, which makes them anew."""
     db, lines = sets.db, []
     for pack, file, size in db.rows("SELECT key, file, size FROM pack ORDER BY key"):
+        if not _unseen([sets.thumbs / str(file)], before, seen):
+            continue
         rows = db.rows(
             "SELECT t.row, t.edition, t.start, t.size, t.crc, r.id, iif(t.edition=r.edition, r.version, e.version) "
             "FROM thumb t JOIN row r ON r.key=t.row JOIN dataset d ON d.key=r.dataset "

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from curate.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
@@ -65,3 +67,26 @@ def test_a_corrupt_segment_is_named_dropped_and_computed_again(photos, curate, t
     assert 0 < document["rows"]["embedded"] <= 7 + 7
     assert document["rows"]["embedded"] + document["rows"]["reused"] == 14
     assert document["plan"]["changes"] == 0, json.dumps(document)
+
+
+@pytest.mark.parametrize("kind", ["segments/*.seg", "thumbs/*.pack"])
+def test_a_file_that_rotted_in_place_is_made_again_in_the_sync_that_reads_it(photos, curate, tmp_path, kind):
+    command = ("sync", "--dataset", "folder:photos", "--model", "pixels", "--batch-size", "7", "--ops", "duplicates", "--json")
+    curate(*command)
+    _, _, said = curate(*command)
+    assert "damaged" not in said
+    file = sorted((tmp_path / ".curate").glob(kind))[0]
+    before, data = file.stat(), bytearray(file.read_bytes())
+    for at in range(len(data) // 4, len(data), 97):
+        data[at] ^= 0xFF
+    file.chmod(0o600)
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    code, document, said = curate("doctor", "--verify", "--offline", "--json")
+    assert code == 2 and file.name in document["damaged"][0] and file.name in said
+    (photos / "new.png").write_bytes((photos / "02.png").read_bytes())
+    code, document, said = curate(*command, *(["--verify"] if "thumbs" in kind else []))
+    assert code == 0 and file.name in said, said
+    assert document["rows"]["embedded"] > 1 and document["rows"]["embedded"] + document["rows"]["reused"] == 15
+    code, document, _ = curate("doctor", "--verify", "--offline", "--json")
+    assert code == 0 and document["damaged"] == []

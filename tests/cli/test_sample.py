@@ -102,3 +102,20 @@ def test_quality_finds_a_dark_image_and_the_report_shows_it(photos, curate, tmp_
     assert "quality" in report["sections"]
     code, _, said = curate("quality", "--labels", "nothing", "--json")
     assert code == 2 and "nothing" in said
+
+
+def test_what_the_report_says_to_do_next_runs_as_it_stands(photos, curate, tmp_path):
+    import shlex
+
+    elsewhere = ("--store", tmp_path / "a b" / "store", "--model", "pixels")
+    (photos / "broken.png").write_bytes((photos / "02.png").read_bytes()[:100])
+    assert curate("sync", "--dataset", "folder:photos", *elsewhere, "--sample", "3", "--dry-run")[0] == 3
+    code, _, shown = curate("report", "--store", tmp_path / "a b" / "store", "--to", "r.html")
+    commands = [line.strip() for line in shown.splitlines() if line.strip().startswith("curate ")]
+    assert code == 0 and [line.split()[1] for line in commands] == ["duplicates", "export", "export", "embed"]
+    for line in commands:
+        assert curate(*shlex.split(line)[1:])[0] == (3 if " embed " in line else 0), line
+    assert curate("status", "--json", *elsewhere[:2])[1]["datasets"][0]["models"][0]["name"] == "pixels"
+    said = curate("sync", "--dataset", "folder:photos", *elsewhere, "--tolerate-failed", "100%")[2]
+    undo = next(line.partition("with: ")[2] for line in said.splitlines() if "curate undo" in line)
+    assert curate(*shlex.split(undo)[1:])[0] == 0

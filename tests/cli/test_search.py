@@ -1,6 +1,7 @@
 """`curate search` and `curate models`."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -149,6 +150,40 @@ def test_the_kept_index_is_built_once_extended_and_passes_over_what_is_gone(tmp_
     fill(tmp_path / "s", y[:300], {"0007": "v2"})
     hits, exact, said = found(tmp_path / "s", query, exact_up_to=100)
     assert said == ["building the index of 300 rows, once"] and hits.ids == exact.ids
+
+
+def test_vectors_imported_anew_are_what_is_searched(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 16)).astype(np.float32)
+    fill(tmp_path / "s", x)
+    found(tmp_path / "s", x[0], exact_up_to=10)
+    better = rng.standard_normal((300, 16)).astype(np.float32)
+    with Store.open(tmp_path / "s", write=True) as store:
+        store.import_vectors("folder:x", SPEC, [f"{n:04d}" for n in range(300)], better)
+    hits, exact, _ = found(tmp_path / "s", better[5], exact_up_to=10)
+    assert hits.ids == exact.ids and hits.ids[0] == "0005"
+
+
+def test_searches_at_the_same_time_do_not_disturb_each_other(tmp_path):
+    x = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    fill(tmp_path / "s", x)
+
+    def one(row):
+        for _ in range(5):
+            shutil.rmtree(tmp_path / "s" / "indexes", ignore_errors=True)
+            assert found(tmp_path / "s", x[row], exact_up_to=10)[0].ids[0] == f"{row:04d}"
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, range(3)))
+    assert not list((tmp_path / "s" / "indexes").glob("*.part"))
+
+
+def test_an_index_that_cannot_be_kept_does_not_stop_a_search(tmp_path):
+    x = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
+    fill(tmp_path / "s", x)
+    (tmp_path / "s" / "indexes").write_text("in the way")
+    hits, exact, said = found(tmp_path / "s", x[3], exact_up_to=10)
+    assert hits.by == "index" and hits.ids == exact.ids and "cannot be kept" in said[-1]
 
 
 def test_a_broken_index_is_built_again(tmp_path):

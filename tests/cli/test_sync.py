@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from connectors.folder import FolderConnector
+from curate.cli import main
 from curate.store import Store
+from curate.types import Applied, Rejected
 
 BASE = ("--dataset", "folder:photos", "--model", "pixels")
 
@@ -112,6 +115,19 @@ def test_undo_restores_and_reports_what_somebody_edited(photos, curate, tmp_path
     assert again["plan"]["changes"] == document["plan"]["changes"]
 
 
+def test_an_undo_that_the_platform_refuses_says_so_and_exits_3(photos, curate, monkeypatch):
+    _, document, _ = curate("sync", *BASE, "--json")
+    refuse = lambda _self, _dataset, changes: Applied(0, tuple(Rejected(c.item_id, c.field, "frozen") for c in changes))  # noqa: E731
+    with monkeypatch.context() as frozen:
+        frozen.setattr(FolderConnector, "push_fields", refuse)
+        code, undone, said = curate("undo", document["run_id"], "--json")
+    assert code == 3 and undone["restored"] == 0 and "not restored: 00" in said
+    assert len(undone["rejections"]) == document["plan"]["changes"]
+    assert undone["rejections"][0]["reason"] == "frozen"
+    code, undone, _ = curate("undo", document["run_id"], "--json")
+    assert code == 0 and undone["restored"] == document["plan"]["changes"]
+
+
 def test_stages_one_by_one_give_the_same_plan(photos, curate, tmp_path):
     _, whole, _ = curate("sync", *BASE, "--dry-run", "--store", "whole", "--json")
     assert curate("pull", "--dataset", "folder:photos", "--json")[1]["rows"]["new"] == 14
@@ -140,7 +156,7 @@ def test_failed_rows_are_listed_and_the_exit_code_says_so(photos, curate):
 
 
 def test_hostile_names_survive(photos, curate, tmp_path):
-    names = ['a\nb.png', 'quo"te\'s.png', "<script>alert(1)</script>.png".replace("/", "_"), "\U0001f600.png", "=cmd.png"]
+    names = ["a\nb.png", "quo\"te's.png", "<script>alert(1)</script>.png".replace("/", "_"), "\U0001f600.png", "=cmd.png"]
     for n, name in enumerate(names):
         Image.new("RGB", (30, 30 + n), (n * 50, 3, 250 - 40 * n)).save(photos / name, format="PNG")
     code, document, _ = curate("sync", *BASE, "--sample", "100%", "--json")
@@ -152,10 +168,29 @@ def test_hostile_names_survive(photos, curate, tmp_path):
     assert again["plan"]["changes"] == 0
 
 
-def test_json_is_alone_on_stdout_and_human_output_is_on_stderr(photos, curate, capsys):
-    code, document, said = curate("sync", *BASE)
-    assert code == 0 and document is None
-    assert "folder:photos" in said and "copies" in said and "curate undo" in said
+def test_results_are_on_stdout_and_messages_on_stderr(photos, capsys):
+    assert main(["sync", *BASE, "--report", "r.html"]) == 0
+    out, err = capsys.readouterr()
+    assert "2 copies in" in out
+    assert "curate undo" in err and "report: r.html" in err and "dataset folder:photos" in err
+    assert "curate undo" not in out and "copies in" not in err
+
+
+def test_json_is_alone_on_stdout(photos, capsys):
+    assert main(["sync", *BASE, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["duplicates"]["rows"] == 2
+    assert "copies" not in err
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_no_colour(photos, curate, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (photos / ("long-" * 40 + ".png")).write_bytes((photos / "02.png").read_bytes())
+    curate("sync", *BASE, "--json")
+    assert main(["duplicates", *BASE]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if "long-" in line]
+    assert "long-" * 40 + ".png" in line and "02.png" in line and "\x1b" not in out
 
 
 @pytest.mark.parametrize(
@@ -169,7 +204,7 @@ def test_json_is_alone_on_stdout_and_human_output_is_on_stderr(photos, curate, c
         (("sync", *BASE, "--ops", "duplicate"), 2, "duplicates"),
         (("sync", *BASE, "--device", "gpu"), 2, "auto"),
         (("sync", *BASE, "--precision", "7"), 2, "precision"),
-        (("sync", "--dataset", "fotos", "--model", "pixels"), 4, "folder:ID, labelbox:ID."),
+        (("sync", "--dataset", "fotos", "--model", "pixels"), 4, "folder:ID, labelbox:ID"),
         (("snyc",), 2, "sync"),
         (("undo", "no-such-run"), 2, "curate sync"),
         (("duplicates", "--dataset", "folder:photos", "--model", "pixels"), 2, "curate"),

@@ -183,6 +183,24 @@ def test_dying_at_any_step_of_compaction_loses_nothing(place, monkeypatch, step)
     assert sorted(p.name for p in place.results.iterdir() if p.suffix != ".tmp") == ["curate.csv", "curate.parquet"]
 
 
+def test_listing_beside_a_push_takes_nothing_from_it(place):
+    for name in ("a.png", "b.png", "c.png"):
+        place.add(name)
+    pushing, dataset = place.connector(), str(place.root)
+    for n, name in enumerate(("a.png", "b.png", "c.png")):
+        pushing.push_fields(dataset, [Change(name, "cluster", None, n)])
+        assert place.items()[name].fields == {"cluster": n}  # what `curate plan --estimate` does, without the store's lock
+    with pytest.raises(ConnectorError, match="another process is writing the results"):
+        place.push(("a.png", "sample", "s"))
+    pushing.flush(dataset)
+    assert {i: dict(item.fields) for i, item in place.items().items()} == {
+        "a.png": {"cluster": 0},
+        "b.png": {"cluster": 1},
+        "c.png": {"cluster": 2},
+    }
+    assert place.push(("a.png", "sample", "s")).accepted == 1
+
+
 def test_nothing_is_written_when_nothing_changes(place):
     place.add("a.png")
     place.push(("a.png", "sample", "s"))

@@ -141,3 +141,34 @@ def test_text_rows_give_their_text(box, connect):
     item = listed(connector, dataset)[row.id]
     assert item.media_type == "text" and "sentence" not in item.uri
     assert connector.read(item).decode() == "a sentence, żółć"
+
+
+def test_a_media_root_covers_whole_names_only_and_names_as_they_are(tmp_path):
+    from connectors._labelbox_media import Roots
+
+    for name in ("a b.png", "100%25.png", "what?.png"):
+        (tmp_path / name).write_bytes(b"x")
+    roots = Roots([f"gs://photos={tmp_path}", f"https://cdn/={tmp_path}"])
+    assert roots.file("gs://photos-2/a.png") is None and roots.file("gs://photos") is None
+    assert roots.file("gs://photos/a%20b.png") == tmp_path / "a b.png"
+    assert roots.file("gs://photos/100%25.png") == tmp_path / "100%25.png"
+    assert roots.file("gs://photos/what?.png") == tmp_path / "what?.png"
+    assert roots.file("https://cdn/a%20b.png?sig=1") == tmp_path / "a b.png"
+    for address in ("gs://photos/../secret", "gs://photos/%2e%2e/secret", "https://cdn/..%2fsecret"):
+        with pytest.raises(MediaError, match="leads out"):
+            roots.file(address)
+
+
+def test_long_texts_are_not_kept_in_memory(box, connect, monkeypatch):
+    monkeypatch.setattr("connectors._labelbox_media.REMEMBERED_CHARS", 10_000)
+    dataset = box.state.add_dataset()
+    texts = {}
+    for number in range(40):
+        text = f"text {number} " * (600 if number % 2 else 60)
+        row = box.state.add_row(dataset, text + "://", mime="text/plain", width=None)
+        texts[row.id] = row.asset
+    connector = connect()
+    items = listed(connector, dataset)
+    for _ in range(2):
+        assert {i: connector.read(item).decode() for i, item in items.items()} == texts
+        assert sum(len(content) for content, _ in connector.media._known.values()) <= 10_000 + 4096

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.errors import ConfigError, NotFound
+from curate.errors import ConfigError, ConnectorError, NotFound
 from curate.types import Plan
 from tests.connectors.conftest import changes, custom, spec, vectors
 from tests.fakes.labelbox_server import CLIP
@@ -32,13 +32,82 @@ def test_a_batch_is_sent_once_whatever_happens_to_the_answer(box, connect, rows,
     assert [b["size"] for b in box.state.projects[project].batches.values()] == [30]
 
 
-def test_a_large_batch_that_broke_off_half_way_is_finished(box, connect):
-    project, dataset = box.state.add_project(), box.state.add_dataset()
-    ids = [r.id for r in box.add_images(dataset, 1200)]
+@pytest.fixture
+def large(box):
+    """1,200 rows, more than are sent in one request, by id."""
+    return sorted(r.id for r in box.add_images(box.state.add_dataset(), 1200))
+
+
+def batches(box, project):
+    """Name and true content of every batch of a project."""
+    there = box.state.projects[project]
+    return {b["name"]: sorted(r for r, v in there.rows.items() if v["batch"] == b["id"]) for b in there.batches.values()}
+
+
+LARGE = ["createEmptyBatchPyApi", "addDataRowsToBatchAsyncPyApi", "GetUserCreatedTasksPyApi", "GetProjectBatchesPyApi"]
+
+
+@pytest.mark.parametrize("operation", LARGE)
+@pytest.mark.parametrize("fault", ["drop", "503_after", "drop_after"])
+def test_a_large_batch_is_whole_whatever_breaks_off(box, connect, large, operation, fault):
+    project = box.state.add_project()
     connector = connect(batch_project=project)
-    box.faults.add("addDataRowsToBatchAsyncPyApi", "drop")
-    connector.push_extras("d", connector.plan_extras({"name": "s", "ids": ids}, []))
-    assert [b["size"] for b in box.state.projects[project].batches.values()] == [1200]
+    extras = connector.plan_extras({"name": "s", "ids": large}, [])
+    box.faults.add(operation, fault)
+    done = connector.push_extras("d", extras)
+    assert done.accepted == 1200 and not done.rejected
+    assert list(batches(box, project).values()) == [large]
+
+
+def test_a_task_that_fails_half_way_is_completed(box, connect, large):
+    project = box.state.add_project()
+    connector = connect(batch_project=project)
+    box.state.broken_adds = [700, 0, 100]
+    assert connector.push_extras("d", connector.plan_extras({"name": "s", "ids": large}, [])).accepted == 1200
+    assert list(batches(box, project).values()) == [large]
+
+
+def test_a_task_that_always_fails_is_said_and_not_taken_for_done(box, connect, large):
+    project = box.state.add_project()
+    connector = connect(batch_project=project, attempts=2)
+    extras = connector.plan_extras({"name": "s", "ids": large}, [])
+    box.state.broken_adds = [10, 10]
+    with pytest.raises(ConnectorError, match=r"ended as FAILED.*gave up after 2"):
+        connector.push_extras("d", extras)
+    assert connector.push_extras("d", extras).accepted == 1200
+    assert list(batches(box, project).values()) == [large]
+
+
+@pytest.mark.parametrize("filled", [0, 1, 700, 1200])
+def test_the_next_run_completes_a_batch_that_a_killed_one_left(box, connect, large, said, filled):
+    """The first run ends between any two of its requests: nothing is noted, and the batch holds some of its rows."""
+    project = box.state.add_project()
+    connector = connect(batch_project=project, attempts=1)
+    extras = connector.plan_extras({"name": "s", "ids": large}, [])
+    box.state.broken_adds = [filled]
+    with pytest.raises(ConnectorError):
+        connector.push_extras("d", extras)
+    again = connect(batch_project=project)
+    rest = again.plan_extras({"name": "s", "ids": large}, [])
+    assert [b["rows"] for b in rest.get("batches", [])] == ([large[filled:]] if filled < 1200 else [])
+    assert (f"lacks {1200 - filled:,} of 1,200" if filled < 1200 else "is not sent again") in said[-1]
+    for plan in (rest, extras):
+        assert not again.push_extras("d", plan).rejected
+        assert list(batches(box, project).values()) == [large]
+    box.reset_counts()
+    assert again.plan_extras({"name": "s", "ids": large}, []) == {}
+    assert box.calls("exportDataRowsInProjectPyApi") == 0, "a batch that is known to be complete is not read again"
+    assert again.undo_extras("d", extras) == 1 and batches(box, project) == {}
+    assert len(again.plan_extras({"name": "s", "ids": large}, [])["batches"][0]["rows"]) == 1200
+
+
+def test_rows_that_a_large_batch_refused_are_named(box, connect, large):
+    project = box.state.add_project()
+    connector = connect(batch_project=project)
+    extras = connector.plan_extras({"name": "s", "ids": large}, [])
+    box.state.remove_row(large[3])
+    done = connector.push_extras("d", extras)
+    assert done.accepted == 1199 and [r.item_id for r in done.rejected] == [large[3]]
 
 
 @pytest.mark.parametrize("most", [2000, 3])

@@ -276,6 +276,25 @@ def test_a_row_deleted_between_pull_and_push_is_rejected_and_the_rest_written(bo
     assert len([e for e in box.state.rows.values() if e.vectors]) == 39
 
 
+def test_a_vector_that_was_acknowledged_and_is_not_there_is_sent_by_the_next_run(box, dataset, store, capsys, monkeypatch):
+    monkeypatch.setattr("connectors._labelbox_vectors.COUNT_WAITS", (0.01,))
+    write, lost = box.state.put_vectors, next(iter(box.state.rows))
+
+    def losing(embedding, body, lines):
+        answer = write(embedding, body, lines)
+        box.state.rows[lost].vectors.clear()
+        box.state.put_vectors = write
+        return answer
+
+    box.state.put_vectors = losing
+    code, _, err = sync(capsys, dataset, store, "--yes")
+    assert code == 4 and lost in err and "Run again" in err
+    box.reset_counts()
+    code, done, _ = sync(capsys, dataset, store, "--yes")
+    assert code == 0 and done["plan"]["vectors"] == 1 and box.state.vector_writes == 1
+    assert all(row.vectors for row in box.state.rows.values())
+
+
 def test_the_free_plan_has_room_for_four_fields(box, dataset, store, capsys):
     box.state.plan = "free"
     assert sync(capsys, dataset, store, "--yes", "--sample", "5")[0] == 0
@@ -389,6 +408,11 @@ def test_key_and_signatures_appear_nowhere(box, dataset, tmp_path):
     argv = [sys.executable, "-c", code, str(tmp_path / "debug.log"), "sync", *flags, "-vv"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 4
+    seen += done.stdout + done.stderr
+    argv = [sys.executable, "-m", "curate", "report", "--dataset", f"labelbox:{dataset}", "--model", "pixels"]
+    argv += ["--store", str(store), "--to", str(tmp_path / "report.html"), "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0 and (tmp_path / "report.html").stat().st_size > 1000, done.stderr
     seen += done.stdout + done.stderr
     log = (tmp_path / "debug.log").read_text()
     assert "UpsertDataRowMetadata" in log, "the SDK did write its debug log"

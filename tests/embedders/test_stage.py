@@ -134,6 +134,33 @@ def test_one_row_that_breaks_prepare_or_embed_costs_only_itself():
     assert len(embedded(batches)) == 8
 
 
+def test_a_bad_row_alone_in_its_batch_costs_only_itself_and_is_tried_again():
+    def fragile(x, n):
+        if any((x[k] == 0).all() for k in range(n)):
+            raise ValueError("odd")
+        return x
+
+    class Black(Mean):
+        def prepare(self, data):
+            return super().prepare(data) * (data not in (FILES["r008"], FILES["r009"]))
+
+    for size in (1, 2, 3, 8):
+        batches = list(embed_shard(ROWS[:10], Black(fragile), read, batch_size=size))
+        assert {i: r for i, (r, _) in failures(batches).items()} == {"r008": "embed_failed", "r009": "embed_failed"}
+        assert len(embedded(batches)) == 8
+    only = list(embed_shard(ROWS[8:10], Black(fragile), read, batch_size=8))
+    assert failures(only) == {"r008": ("embed_failed", True), "r009": ("embed_failed", True)}
+
+
+def test_a_model_that_takes_no_row_ends_the_run_whatever_the_batch_size():
+    def broken(x, n):
+        raise RuntimeError("no kernel image")
+
+    for size in (1, 3, 32):
+        with pytest.raises(EmbedderError, match="no kernel image"):
+            list(embed_shard(ROWS, Mean(broken), read, batch_size=size))
+
+
 def test_a_model_that_vanishes_ends_the_run_after_the_batches_before():
     def vanish(x, n):
         if len(broken.sizes) > 2:
@@ -158,6 +185,22 @@ def test_what_is_not_about_one_row_ends_the_run():
 
     with pytest.raises(AuthError):
         list(embed_shard(ROWS, embedders.load("pixels"), refused))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_device_is_ahead_of_the_commits_only_where_batches_are_kept(kept):
+    """Without `keep` a batch starts after the commit of the last one; with it at most two wait for theirs."""
+    model, names = Mean(), []
+    flow = embed_shard(ROWS, model, read, batch_size=4, keep=(lambda b: names.extend(b.ids)) if kept else None)
+    for number, batch in enumerate(flow, start=1):
+        deadline = time.monotonic() + (5 if kept else 0.2)
+        allowed = min(10, number + (_flow.AHEAD if kept else 0))
+        while len(model.sizes) < allowed and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.02)
+        assert len(model.sizes) == allowed
+        assert set(batch.ids) <= set(names) if kept else not names
+    assert names == (list(FILES) if kept else [])
 
 
 def test_stop_finishes_the_batch_in_flight_and_ends_all_threads():

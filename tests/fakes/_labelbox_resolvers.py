@@ -290,8 +290,9 @@ class ProjectWriter:
         return {"id": self._empty(input["name"])["id"]}
 
     def addDataRowsToBatchAsync(self, _info: Any, input: dict[str, Any]) -> dict[str, Any]:
-        self._fill(self.there.batches[input["batchId"]], input["dataRowIds"], input.get("priority") or 5)
-        return {"taskId": self._task("add-data-rows-to-batch")}
+        breaks = self.state.broken_adds.pop(0) if self.state.broken_adds else None
+        self._fill(self.there.batches[input["batchId"]], input["dataRowIds"][:breaks], input.get("priority") or 5)
+        return {"taskId": self._task("add-data-rows-to-batch", "COMPLETE" if breaks is None else "FAILED")}
 
     def createQueuePriorityUpdateTask(self, _info: Any, data: dict[str, Any]) -> dict[str, Any]:
         for row in data["dataRowIdentifiers"]["ids"]:
@@ -330,9 +331,9 @@ class ProjectWriter:
         batch["size"] += len(rows) - len(failed)
         return failed
 
-    def _task(self, kind: str) -> str:
+    def _task(self, kind: str, status: str = "COMPLETE") -> str:
         task_id = uid("task", len(self.state.tasks), time.time_ns())
-        self.state.tasks[task_id] = {"name": kind, "type": kind}
+        self.state.tasks[task_id] = {"name": kind, "type": kind, "status": status}
         return task_id
 
 

@@ -100,6 +100,7 @@ class State:
         self.fields: dict[str, dict[str, Any]] = {}
         self.extra_counts: dict[str, int] = {}
         self.lag: dict[str, int] = {}
+        self.broken_adds: list[int] = []  # how many rows each of the next tasks that fill a batch adds before it fails
         self.export_polls = 0
         self.epoch = 0
         self.image_host = ""

@@ -14,6 +14,7 @@ is unknown of the service.  `python -m tests.fakes.labelbox_server --rows 1000` 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -39,6 +40,7 @@ NAME = re.compile(r"(?:query|mutation)\s+(\w+)")
 __all__ = ["CLIP", "Fault", "LabelboxServer", "Row", "Switches", "image"]
 
 
+@functools.lru_cache(maxsize=4096)
 def image(number: int, side: int = 48) -> bytes:
     """A PNG that differs from that of every other number."""
     rng = np.random.default_rng(number)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from curate.errors import ConfigError, EmbedderError, GeometryError
 from curate.ops._groups import same_content, star_groups
+from curate.ops._keep import sharpness
 from curate.ops.duplicates import Duplicates
 from curate.protocols import Context
 from curate.types import EmbedderSpec, Embeddings
@@ -126,6 +128,13 @@ def test_which_copy_stays_and_why(columns, kept, why):
     found = Duplicates(radius=0.1)(embeddings_of("abc", np.ones((3, 4))), context_for("abc", **columns))
     (group,) = found.evidence["groups"]
     assert (group["keep"], group["why"]) == (kept, why)
+
+
+def test_a_brighter_copy_is_not_sharper():
+    coarse = np.random.default_rng(5).integers(0, 190, (40, 30, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (120, 160), interpolation=cv2.INTER_LINEAR)
+    brighter = (picture * 1.33).astype(np.uint8)
+    assert sharpness(brighter) == sharpness(picture) > sharpness(cv2.GaussianBlur(picture, (0, 0), 3))
 
 
 def test_sharper_thumbnails_stay():

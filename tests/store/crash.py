@@ -30,12 +30,13 @@ def prepare(path):
 
 
 def act(store, name, told=lambda _line: None):
-    """The act: append new rows in batches, replace rows, change the codec, drop dead rows."""
+    """The act: spool and append new rows in batches, replace rows, change the codec, drop dead rows."""
     if name == "append":
         listed(store, [*rows(40, version="v2"), *rows(ROWS + 60, start=40)])
         for item in store.missing(DATASET, SPEC):
-            store.append(DATASET, SPEC, batch([item]))
+            store.spool(DATASET, SPEC, batch([item]))
             told(item.id)
+            store.append(DATASET, SPEC, batch([item]))
     if name == "upsert":
         listed(store, [*rows(80, version="v3"), *rows(ROWS - 80, start=80)])
         todo = store.missing(DATASET, SPEC)
@@ -109,6 +110,7 @@ def check_recovery(path, name, acknowledged):
         assert store.verify() == []
         named = {f for (f,) in store._db.rows("SELECT file FROM segment UNION ALL SELECT file FROM pack")}
         assert named == {f.name for folder in ("segments", "thumbs") for f in (path / folder).iterdir()}
+        assert not list((path / "spool").iterdir())
         act(store, name)
         assert assert_right(store) == store.count(DATASET) == (ROWS + 100 if name == "append" else ROWS)
         assert store.missing(DATASET, SPEC) == []

@@ -1,5 +1,6 @@
 """Single flipped bytes and truncations over every kind of file: named or harmless, never a silently wrong vector."""
 
+import os
 import shutil
 
 import numpy as np
@@ -254,3 +255,47 @@ def test_a_catalog_that_is_gone_does_not_take_the_vectors_with_it(tmp_path, how)
     with pytest.raises(Corrupt, match=r"catalog\.sqlite is .* files of vectors are there"):
         Store.open(tmp_path, write=True, create=True)
     assert len(list((tmp_path / "segments").iterdir())) == 1
+
+
+def test_a_quick_check_reads_only_files_that_look_changed(tmp_path, monkeypatch):
+    from curate.store import _segments
+
+    with Store.open(tmp_path, write=True, create=True) as store:
+        listed(store, rows(30))
+        embed_all(store)
+        assert store.verify(DATASET, quick=True) == []
+    read = []
+    check = _segments.Segment.check_all
+    monkeypatch.setattr(_segments.Segment, "check_all", lambda self: (read.append(self.path), check(self)))
+    with Store.open(tmp_path, write=True) as store:
+        assert store.verify(DATASET, quick=True) == [] and read == []
+        file = sorted((tmp_path / "segments").iterdir())[0]
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+        (line,) = store.verify(DATASET, quick=True)
+        assert file.name in line and len(store.missing(DATASET, SPEC)) == 10
+
+
+def test_a_quick_check_leaves_bytes_that_rotted_in_place_to_whoever_reads_them(tmp_path):
+    with Store.open(tmp_path, write=True, create=True) as store:
+        listed(store, rows(30))
+        embed_all(store)
+        store.verify(DATASET, quick=True)
+        file = sorted((tmp_path / "segments").iterdir())[0]
+        rot(file)
+        store._vectors.forget()
+        assert store.verify(DATASET, quick=True) == []
+        with pytest.raises(Corrupt, match=f"{file.name}.*--verify"):
+            store.embeddings(DATASET, SPEC.fingerprint)
+        assert len(store.verify(DATASET)) == 1
+        assert embed_all(store) == 10 and assert_right(store) == 30
+
+
+def rot(file):
+    """Flips a bit as a disk does: neither size nor time of the file change."""
+    before = file.stat()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))

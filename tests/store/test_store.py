@@ -421,3 +421,36 @@ def test_a_codec_that_cannot_hold_a_set_changes_nothing(store):
             store.append(DATASET, SPEC, batch(rows(3)), codec=codec)
     assert assert_right(store) == 30
     assert [s.codec for s in store.specs()] == ["f32"]
+
+
+ODD = [
+    'a"b',
+    "new\nline",
+    "back\\slash",
+    "\x7f",
+    "é",
+    "😀",
+    "\u2028",
+    " z",
+    "tab\t",
+    "\x01",
+    "\ufeffx",
+    "nul\0x",
+    "</script>",
+    "'",
+]
+
+
+def test_rows_of_any_name_come_back_in_order_with_their_own_vectors(store, monkeypatch):
+    monkeypatch.setattr("curate.store._current.CHUNK", 4)
+    x = np.random.default_rng(0).normal(size=(len(ODD), SPEC.dim)).astype(np.float32)
+    listed(store, [Item(i, i, f'v"{i}') for i in ODD])
+    store.append(DATASET, SPEC, Batch(ODD, [f'v"{i}' for i in ODD], x, [Facts()] * len(ODD), [None] * len(ODD)))
+    found = store.embeddings(DATASET, SPEC.fingerprint)
+    assert found.ids == sorted(ODD) == store.embedded_ids(DATASET, SPEC.fingerprint)
+    assert np.array_equal(found.vectors, x[[ODD.index(i) for i in found.ids]])
+    pieces = list(store.blocks(DATASET, SPEC.fingerprint, rows=3))
+    assert [i for piece in pieces for i in piece.ids] == found.ids
+    assert np.array_equal(np.concatenate([piece.vectors for piece in pieces]), found.vectors)
+    some = store.embeddings(DATASET, SPEC.fingerprint, ids=ODD[:5])
+    assert np.array_equal(some.vectors, found.vectors[[found.ids.index(i) for i in some.ids]])
