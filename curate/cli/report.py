@@ -67,6 +67,7 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
     from curate.cli._geometry_parts import geometry_parts
     from curate.report import Material, build_report
 
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
     names = set(store.field_names(target.key))
     curves, tables = _compression(store, target, spec)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.report._sections import LISTED, Told, counted, number, share
-from curate.report._words import steps_of
+from curate.report._sections import LISTED, Told, number, share
+from curate.report._words import counted, steps_of
 from curate.report.parts import Bar, Bars, Branch, Group, Section, Shown, Step, Table, Tile
 from curate.types import Findings, Scalar
 

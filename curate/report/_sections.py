@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.report._words import steps_of
+from curate.report._words import counted, steps_of
 from curate.report.parts import Bar, Bars, Group, Map, Section, Shown, Step, Tile
 from curate.types import Findings, Scalar
 
@@ -67,11 +67,6 @@ def share(part: float, whole: float) -> str:
     if percent < 0.1:
         return "under 0.1 %"
     return f"{percent:.1f} %" if percent < 9.95 and percent != round(percent) else f"{percent:.0f} %"
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A count with its noun: "1 row", "2,000 rows"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def number(value: Any) -> str:

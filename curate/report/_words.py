@@ -19,6 +19,11 @@ def shown(text: Any, length: int = 60) -> str:
     return f"{head[: length - end - 1]}…{tail[-end:]}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def _spelled(text: str) -> str:
     return "".join(character if character.isprintable() else _code(character) for character in text)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curate.report import _judged, _sections
+from curate.report._words import counted
 from curate.report.parts import Bars, Curve, Gate, Histogram, Map, Report, Section, Step, Table, Tile
 from curate.types import EmbedderSpec, Failure, Findings, Scalar
 
@@ -61,7 +62,7 @@ def build_report(material: Material) -> Report:
     sections = [part.section for part in told]
     if failed is not None:
         found.append(
-            f"{_sections.counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
+            f"{counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
         )
         steps.append(Step("Try the failed rows again", f"curate embed{_which(m)} --retry-failed"))
         tiles.append(Tile(f"{len(m.failures):,}", "rows failed", "failures"))
