@@ -93,6 +93,7 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
 
 def _histograms(store: Store, target: Target, spec: EmbedderSpec) -> list[Histogram]:
     """Distance from [ROOT], norms and values of the vectors, on at most `MEASURED` of them."""
+    from curate.cli._geometry_parts import spread_key
     from curate.ops.distributions import describe
     from curate.report import Histogram
 
@@ -105,8 +106,11 @@ def _histograms(store: Store, target: Target, spec: EmbedderSpec) -> list[Histog
     note = f"measured on {len(vectors):,} of {len(ids):,} rows" if step > 1 else ""
     dead = len(found["dead_dimensions"])
     values = f"{dead:,} of {spec.dim:,} dimensions hardly vary" + (f"; {note}" if note else "")
+    # Where texts were measured too, images stand on their scale and at their [ROOT]; two figures of two roots would mislead.
+    spread = store.cached(spread_key(target.key, spec.fingerprint))
+    depth = spread["from_root"] if spread else found["from_root"]
     parts = (
-        ("Distance from [ROOT]", found["from_root"]["unit"], found["from_root"]["images"], note),
+        ("Distance of images from [ROOT]" if spread else "Distance from [ROOT]", depth["unit"], depth["images"], note),
         ("Length of the vectors", "Euclidean length", found["norms"], note),
         ("Values of the vectors", "value", found["values"], values),
     )

@@ -164,7 +164,7 @@ def _shown(title: str, document: Mapping[str, Any]) -> list[Any]:
         lines.append(f"{name}: {facet['tagged']:,} tagged, {facet['abstained']:,} untagged ({how}){near}")
     lines += document["summary"]["notes"]
     evaluation = document.get("evaluation")
-    return [table, *lines, *([_figures(evaluation)] if evaluation else [])]
+    return [*([table] if counts else []), *lines, *([_figures(evaluation)] if evaluation else [])]
 
 
 def _figures(evaluation: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -27,7 +27,9 @@ def histogram(
     flat = np.asarray(values, np.float64).ravel()
     low = float(flat.min()) if low is None else low
     high = float(flat.max()) if high is None else high
-    counts, edges = np.histogram(flat, bins=bins, range=(low, high if high > low else low + 1))
+    # Values that differ by rounding alone, such as the lengths of unit rows, are one value.
+    apart = high - low > 1e-6 * max(abs(low), abs(high))
+    counts, edges = np.histogram(flat, bins=bins, range=(low, max(high, low + 1) if not apart else high))
     return {
         "edges": edges.tolist(),
         "counts": counts.tolist(),
