@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import re
 import sys
@@ -135,11 +136,15 @@ class Database:
         if uri:
             with self._client():
                 pass
-        if "fiftyone" not in sys.modules:
+        ours = "fiftyone" not in sys.modules
+        if ours:
             # FiftyOne reads them once, at import; programs started from here must agree with it.
             os.environ.update({URI: uri, NAME: name} if uri else {NAME: name})
         import fiftyone
         import fiftyone.core.odm as odm
+
+        if ours:
+            _quiet_stdout()
 
         there = (fiftyone.config.database_uri or "", fiftyone.config.database_name)
         if there != (uri, name):
@@ -174,6 +179,28 @@ class Database:
         else:
             return
         raise problem
+
+
+class _Stderr:
+    """The stream of errors as it is when something is written."""
+
+    def write(self, text: str) -> int:
+        """Writes."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flushes."""
+        sys.stderr.flush()
+
+
+def _quiet_stdout() -> None:
+    """Sends FiftyOne's log to stderr: stdout holds results only, and what reads them wants nothing else there."""
+    for name in ("fiftyone", "eta"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "name", "") == "<stdout>":
+                handler.setStream(_Stderr())
+                logger.propagate = False  # FiftyOne's own handler prints it already
 
 
 def _of_database(err: Exception) -> bool:

@@ -65,7 +65,7 @@ def uninstall(session: Session) -> int:
 
 
 @fiftyone.command("status")
-@verb("network")
+@verb("offline")
 def status(session: Session) -> int:
     """Show whether the plugin is installed and which database is reached."""
     from rich.table import Table

@@ -163,11 +163,13 @@ class Presentation:
     """What was computed, for a platform that shows it.
 
     spec: of the vectors, None when none are pushed.  points: row id -> map coordinates; {} where no map was made.
+    map_name: of that map: the same rows, model and method give the same name on any machine.
     text: whether the model can also place texts.
     """
 
     spec: EmbedderSpec | None = None
     points: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    map_name: str = ""
     text: bool = False
 
 

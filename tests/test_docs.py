@@ -27,8 +27,8 @@ PAGES = [
     *sorted((ROOT / "examples").glob("*.md")),
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ELSEWHERE = {"labelbox.md"}
-"""Pages whose commands another test runs, against the stand-in server."""
+ELSEWHERE = {"labelbox.md", "fiftyone.md", "fiftyone_app.md"}
+"""Pages whose commands another test runs, against the stand-in server and a real mongod."""
 ids = {"ids": lambda p: p.name}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from connectors.fiftyone_plugin._fine import NAME, Fine
 from curate.codecs import Codec, Codes, codec_named
 from curate.errors import Corrupt, StoreError, WrongVersion
 from curate.types import EmbedderSpec, Vectors
@@ -84,8 +85,8 @@ class Sidecar:
         return ID_BYTES + self._codec.bytes_per_vector(self.spec.dim)
 
     @property
-    def _codec(self) -> Codec:
-        return codec_named(self.codec)
+    def _codec(self) -> Codec | Fine:
+        return Fine() if self.codec == NAME else codec_named(self.codec)
 
     @property
     def _record(self) -> Any:

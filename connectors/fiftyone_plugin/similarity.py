@@ -114,6 +114,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
     @property
     def total_index_size(self) -> int:
         """How many rows there are."""
+        self._look()
         return len(self._ids)
 
     def add_to_index(
@@ -187,8 +188,6 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
     def sort_by_similarity(self, query: Any, *args: Any, **kwargs: Any) -> Any:
         """As FiftyOne's; samples that were deleted meanwhile take no part."""
         self._look()
-        if self._curr_sample_ids is None or not np.isin(self._curr_sample_ids, self._ids).all():
-            super().reload()
         return super().sort_by_similarity(query, *args, **kwargs)
 
     @classmethod
@@ -213,6 +212,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         there = np.isin(ids, np.array(self._everything().values("id"), dtype="U24"))
         self._ids, self._codes, self._decoded, self._pairs = ids[there], codes[there], None, None
         self._seen = now
+        super().reload()  # what FiftyOne remembers of the current view
 
     def _everything(self) -> Any:
         grouped = self._dataset.media_type == "group"

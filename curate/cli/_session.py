@@ -242,6 +242,10 @@ class Session:
         """The store of --store; use as a context manager."""
         return Store.open(self.store_path, write=write, create=create, notify=self.say)
 
+    def model_options(self, name: str) -> dict[str, Any]:
+        """What `[models.NAME]` gives to the model itself; `matryoshka` there speaks of its vectors."""
+        return {key: value for key, value in self.config.models.get(name, {}).items() if key != "matryoshka"}
+
     @cached_property
     def embedder(self) -> Embedder:
         """The model of --model, loaded."""
@@ -255,7 +259,7 @@ class Session:
             preprocess=self["preprocess"],
             layer=self["layer"],
             offline=bool(self["offline"]),
-            options=dict(self.config.models.get(name, {})),
+            options=self.model_options(name),
             max_pixels=self["max_pixels"],
         )
 
@@ -309,6 +313,16 @@ class Session:
                 f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
+
+    def warn_outdated(self, store: Store, target: Target, spec: EmbedderSpec) -> None:
+        """Says which stored results are of other rows than there are now."""
+        ops = store.outdated(target.key, spec.fingerprint)
+        if ops:
+            one = len(ops) == 1
+            self.warn(
+                f"the rows of {target.address} changed since {', '.join(ops)} {'was' if one else 'were'} judged; "
+                f"judge {'it' if one else 'them'} again with: curate sync --dry-run"
+            )
 
     def stored_embeddings(self, store: Store, target: Target) -> Embeddings:
         """The stored vectors of `stored_spec`, every live row."""

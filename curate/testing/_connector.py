@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from curate.errors import ConnectorError, MediaError
-from curate.protocols import Connector, Prepares
+from curate.protocols import Connector, Prepares, Presentation, Presents
 from curate.testing._demand import demand, raising
 from curate.types import Applied, Change, EmbedderSpec, Item, Scalar, field_kind
 
 UNKNOWN = "nosuchdataset4e0c"
 FOREIGN = "no/such dataset: 4e0c"
+CHECK_SPEC = EmbedderSpec("contract-check", "1", "check", 8, "cosine")
 AWKWARD = '=1+1 "quoted", line\nbreak <script>\U0001f600'
 
 
@@ -44,6 +45,8 @@ def check_connector(
        and changes nothing, None clears, fields and rows that were not named keep their values, and a change for an unknown row
        comes back in `rejected`, without harm to the others in the chunk.
     7. `push_vectors` accepts every row, twice, where `takes_vectors`; otherwise it rejects every row by name.
+    8. Where `plan_presentation` is offered: what `present` did is not planned again, a second `present` changes nothing, and
+       `withdraw` leaves it to be planned as before.
     """
     connector = factory()
     _check_shape(connector)
@@ -55,6 +58,7 @@ def check_connector(
     _check_reading(connector, items)
     _check_fields(factory, dataset_id, items, fields, awkward)
     _check_vectors(factory(), dataset_id, items)
+    _check_presentation(factory, dataset_id, items)
     demand(
         {i: _plain(item.fields) for i, item in _listed(factory(), dataset_id).items()}
         == {item.id: _plain(item.fields) for item in items},
@@ -217,16 +221,41 @@ def _check_unknown_row(factory: Callable[[], Connector], dataset_id: str, first:
 def _check_vectors(connector: Connector, dataset_id: str, items: Sequence[Item]) -> None:
     # At least three: one platform cannot take fewer at a time, and a page is never that small in real use.
     ids = [item.id for item in items[:50]]
-    spec = EmbedderSpec("contract-check", "1", "check", 8, "cosine")
     vectors = np.random.default_rng(0).normal(size=(len(ids), 8)).astype(np.float32)
     for time in ("once", "twice"):
-        applied = connector.push_vectors(dataset_id, spec, ids, vectors)
+        applied = connector.push_vectors(dataset_id, CHECK_SPEC, ids, vectors)
         demand(isinstance(applied, Applied), "`push_vectors` returns Applied")
         if connector.takes_vectors:
             demand(applied.accepted == len(ids), f"`push_vectors` accepts every row, {time}; it returned {applied}")
         else:
             refused = {r.item_id for r in applied.rejected}
             demand(applied.accepted == 0 and refused == set(ids), "a connector that takes no vectors rejects every row by name")
+
+
+def _check_presentation(factory: Callable[[], Connector], dataset_id: str, items: Sequence[Item]) -> None:
+    connector = factory()
+    if not isinstance(connector, Presents):
+        return
+    points = {item.id: (float(n), float(n * n)) for n, item in enumerate(items[:50])}
+    presentation = Presentation(CHECK_SPEC if connector.takes_vectors else None, points, "contract-check")
+    planned = dict(connector.plan_presentation(dataset_id, presentation))
+    demand(bool(planned), "a map that the platform does not show is planned")
+    demand(dict(_presenting(factory).plan_presentation(dataset_id, presentation)) == planned, "planning shows nothing")
+    for time in ("once", "twice"):
+        _presenting(factory).present(dataset_id, planned, presentation)
+        left = _presenting(factory).plan_presentation(dataset_id, presentation)
+        demand(not left, f"what was presented {time} is not planned again, not {left}")
+    demand(_presenting(factory).withdraw(dataset_id, planned) > 0, "`withdraw` says how many things it changed")
+    _presenting(factory).withdraw(dataset_id, planned)
+    again = dict(_presenting(factory).plan_presentation(dataset_id, presentation))
+    demand(again == planned, "what was withdrawn, once or twice, is planned as before")
+
+
+def _presenting(factory: Callable[[], Connector]) -> Presents:
+    """A new connector, of which `Presents` is known."""
+    connector = factory()
+    assert isinstance(connector, Presents)
+    return connector
 
 
 def _plain(fields: Mapping[str, Scalar]) -> dict[str, Scalar]:
