@@ -114,7 +114,6 @@ def memory(work: Path, count: int, without: list[str], dim: int = 512) -> None:
         # The same vectors for the rows of a table, which has a place to push to.
         (*vectors, "--media", "text", "--dataset", rows[1]),
         ("clusters", *rows),
-        ("sample", "--budget", "10%", *rows),
         ("plan", *rows, "--to", work / "plan.json"),
         ("apply", work / "plan.json"),
         ("plan", *rows),
