@@ -125,6 +125,15 @@ class HoldsVectors(Protocol):
 
 
 @runtime_checkable
+class KeepsRows(Protocol):
+    """A connector whose rows are made here, by an import, and not found elsewhere."""
+
+    def keep_rows(self, dataset_id: str, items: Sequence[Item]) -> None:
+        """Adds rows, or gives those that are there their new version."""
+        ...
+
+
+@runtime_checkable
 class HasProjects(Protocol):
     """A connector that can also act on labeling projects; `Plan.extras` says how, as JSON."""
 

@@ -96,9 +96,7 @@ def sync(form: Any, ctx: Any, at: Any) -> None:
     form.str("sample", label="Choose a sample too", description="How many: 500, or 10%. Empty for none.")
     form.str("taxonomy", label="Tag along a taxonomy", description="A file: .yaml, .csv, .tsv or .txt. Empty for none.")
     form.bool("retry_failed", default=False, label="Try samples again that failed before", view=types.CheckboxView())
-    note(
-        form, "plan", f"Nothing is written to the dataset: the plan is shown in the Curate panel first. Store: {at.place.path}"
-    )
+    note(form, "plan", f"Nothing is written to the dataset: the plan is shown in the Curate panel first. Store: {at.place}")
 
 
 def duplicates(form: Any, ctx: Any, at: Any) -> None:
@@ -183,7 +181,7 @@ def map_(form: Any, ctx: Any, at: Any) -> None:
 
 def plan(form: Any, shown: PlanView) -> None:
     """What would change."""
-    if not shown.changes and not shown.vectors:
+    if not shown:
         refuse(form, "nothing", "The last plan changes nothing: the dataset shows all of it already.")
         return
     rows = [f"| `{name}` | {new:,} | {changed:,} | {gone:,} |" for name, new, changed, gone in shown.fields]
@@ -211,4 +209,4 @@ def undo(form: Any, ctx: Any, at: Any) -> None:
 def settings(form: Any, ctx: Any, place: Place) -> None:
     """The store's folder."""
     form.str("store", default=str(place.path), required=True, label="Store", description="A folder on the App's machine.")
-    note(form, "how", f"Now: {place.path} ({place.how}). The command line uses the same one with --store.")
+    note(form, "how", f"Now: {place} ({place.how}). The command line uses the same one with --store.")

@@ -12,6 +12,7 @@ from typing import Any
 
 from curate.cli._call import Relay, call
 from curate.pipeline.plan import read_plan
+from curate.pipeline.platform import shown_extras
 from curate.types import Change, Plan
 
 STAGES: Mapping[str, str] = {
@@ -89,7 +90,11 @@ def steps(
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """A plan for people.  fields: (name, set, changed, cleared).  samples: how many are touched.  examples: some changes."""
+    """A plan for people.
+
+    fields: (name, set, changed, cleared).  samples: how many are touched.  examples: some changes.  also: what else would be
+    made (brain runs, saved views), a line each.
+    """
 
     path: Path
     fields: Sequence[tuple[str, int, int, int]]
@@ -97,6 +102,10 @@ class PlanView:
     vectors: int
     samples: int
     examples: Sequence[Change]
+    also: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.vectors or self.also)
 
 
 def shown_plan(path: Path) -> PlanView:
@@ -112,4 +121,4 @@ def shown_plan(path: Path) -> PlanView:
     rest = [c for c in plan.changes if c not in spread]
     examples = [*spread, *rest][:EXAMPLES]
     touched = len({c.item_id for c in plan.changes})
-    return PlanView(path, fields, len(plan.changes), len(plan.vectors), touched, examples)
+    return PlanView(path, fields, len(plan.changes), len(plan.vectors), touched, examples, shown_extras(plan))

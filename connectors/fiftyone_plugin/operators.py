@@ -57,7 +57,7 @@ class Job(foo.Operator):  # type: ignore[misc]
                     forms.executor_notice(form, ctx)
         except Exception as err:  # noqa: BLE001 - whatever it is, the form says it
             forms.broken(form, err)
-        return types.Property(form, view=types.PromptView(label=self.label))
+        return types.Property(form, view=types.PromptView(label=f"{self.label[0].upper()}{self.label[1:]}"))
 
     def form(self, form: Any, ctx: Any, at: Any) -> None:
         """Fills the form."""

@@ -175,17 +175,27 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     @event
     def protect(self, ctx: Any, at: Desk) -> None:
-        """Tags or untags the copies of a group as protected; the cut is drawn anew at once."""
+        """Tags a group as protected: none of it is called a copy any more; the cut is drawn anew at once."""
         ids = at.there([str(i) for i in ctx.params.get("ids") or ()])
         if not ids:
             raise ConfigError("these samples were deleted; refresh the panel")
-        view = flat(at.dataset).select(ids)
-        if ctx.params.get("off"):
-            view.untag_samples(PROTECT)
-        else:
-            view.tag_samples(PROTECT)
-        ctx.panel.state.plan = None
+        flat(at.dataset).select(ids).tag_samples(PROTECT)
+        ctx.panel.state.set({"plan": None, "notice": {"severity": "info", "text": f"{counted(len(ids), 'sample')} protected."}})
         ctx.ops.reload_dataset()
+
+    @event
+    def unprotect(self, ctx: Any, at: Desk) -> None:
+        """Takes the tag away from all that have it."""
+        view = flat(at.dataset).match_tags(PROTECT)
+        number = len(view)
+        view.untag_samples(PROTECT)
+        ctx.panel.state.set({"plan": None, "notice": {"severity": "info", "text": f"{counted(number, 'sample')} unprotected."}})
+        ctx.ops.reload_dataset()
+
+    @event
+    def show_protected(self, ctx: Any, at: Desk) -> None:
+        """The protected samples."""
+        self._grid(ctx, at, sorted(at.protected), "protected samples")
 
     @event
     def review_duplicates(self, ctx: Any, at: Desk) -> None:

@@ -106,7 +106,7 @@ def table(parent: Any, name: str, head: Mapping[str, str], rows: Sequence[Mappin
         componentsProps={
             "table": {"sx": {"minWidth": 0}},
             "tableHeadCell": {"sx": {"fontWeight": 600, "fontSize": "0.8rem", "color": "text.secondary", "py": 0.5}},
-            "tableBodyCell": {"sx": {"fontSize": "0.9rem", "py": 0.6, "overflowWrap": "anywhere", **more.pop("cell", {})}},
+            "tableBodyCell": {"sx": {"fontSize": "0.9rem", "py": 0.6, "overflowWrap": "break-word", **more.pop("cell", {})}},
         },
         **more,
     )

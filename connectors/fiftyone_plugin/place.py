@@ -19,6 +19,10 @@ class Place:
     path: Path
     how: str
 
+    def __str__(self) -> str:
+        home = Path.home()
+        return f"~/{self.path.relative_to(home)}" if self.path.is_relative_to(home) else str(self.path)
+
 
 def store_place(info: Mapping[str, Any], database: str, environ: Mapping[str, str]) -> Place:
     """The store of a dataset: the one recorded in it, else CURATE_STORE, else one folder a database in the home folder.

@@ -142,7 +142,13 @@ def failed_lines(failures: Sequence[tuple[str, str]], most: int = 5) -> list[str
 def names(store: Store, key: str, ids: Collection[str]) -> dict[str, str]:
     """Id -> the name of its file, which people know; the id itself for rows that are gone."""
     found = {item.id: unquote(urlsplit(item.uri).path).rpartition("/")[2] for item in store.items(key, ids=set(ids))}
-    return {i: found.get(i) or i for i in ids}
+    return {i: shortened(found.get(i) or i) for i in ids}
+
+
+def shortened(name: str, most: int = 30) -> str:
+    """A long name with its middle left out: both ends tell files apart."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def class_fields(store: Store, key: str, most: int = 60) -> list[str]:

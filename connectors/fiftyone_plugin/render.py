@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fiftyone.operators import types
@@ -72,7 +73,7 @@ def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     if seen is None or at.held is None:
         heading(root, "title", "Start here")
         text(root, "next", step)
-        text(root, "where", f"The store will be at {at.place.path} ({at.place.how}).", faint=True, size="0.9rem")
+        text(root, "where", f"The store will be at {at.place} ({at.place.how}).", faint=True, size="0.9rem")
         buttons(root, "do", [sync, place])
         return
     numbers = [(f"{seen.rows:,}", "samples"), (f"{seen.vectors:,}", "embedded"), (f"{seen.failed:,}", "failed")]
@@ -86,7 +87,7 @@ def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     facts = [("Dataset", at.held.key)]
     if spec is not None:
         facts += [("Model", spec.name), ("Vectors", f"{spec.dim} numbers, {spec.space.unit_name}, held as {seen.codec}")]
-    facts += [("Store", f"{at.place.path} ({at.place.how})")]
+    facts += [("Store", f"{at.place} ({at.place.how})")]
     facts += [("Last run", f"{seen.runs[0].command}, {when(seen.runs[0].started)}")] if seen.runs else []
     heading(root, "facts_title", "What is stored")
     table(root, "facts", {"what": "", "is": ""}, [{"what": a, "is": b} for a, b in facts], cell={"whiteSpace": "normal"})
@@ -138,12 +139,14 @@ def _plan(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     shown = jobs.shown_plan(Path(ctx.panel.state.get("plan")))
     body = types.Object()
     heading(body, "title", "Review before anything is written")
-    if not shown.changes and not shown.vectors:
+    if not shown:
         text(body, "nothing", "Nothing would change: the dataset shows all of this already.")
         buttons(body, "do", [Press("cancel", "Back", panel.cancel, "arrow_back")])
         root.define_property("plan_view", body, view=types.GridView(gap=2))
         return
-    text(body, "line", f"This writes {plan_line(shown)}. Your own tags and fields are left alone, and it can be undone.")
+    text(body, "line", _plan_words(shown))
+    for place, line in enumerate(shown.also):
+        text(body, f"also_{place}", f"•  {line}", size="0.95rem")
     if shown.fields:
         head = {"field": "field", "set": "set", "changed": "changed", "cleared": "cleared", "means": "what it says"}
         rows = [
@@ -161,10 +164,16 @@ def _plan(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         rows = _examples(at, shown.examples)
         heading(body, "examples_title", "For example")
         table(body, "examples", head, rows)
-    label = f"Apply {counted(shown.changes, 'change')}" if shown.changes else "Write the vectors"
+    label = f"Apply {counted(shown.changes, 'change')}" if shown.changes else "Apply"
     apply = Press("apply", label, panel.apply, "check", strong=True)
     buttons(body, "do", [apply, Press("cancel", "Cancel", panel.cancel, "close")])
     root.define_property("plan_view", body, view=types.GridView(gap=2))
+
+
+def _plan_words(shown: jobs.PlanView) -> str:
+    listed = " This is made too:" if shown.also else ""
+    counts = plan_line(replace(shown, also=())) if shown.changes or shown.vectors else "no field"
+    return f"This writes {counts}. Your own tags and fields are left alone, and it can be undone.{listed}"
 
 
 def _examples(at: Desk, changes: Sequence[Change]) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from connectors.fiftyone_plugin.words import counted
 if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
 
-PROTECTING = "Never call these samples copies: they get the tag curate:protect"
+PROTECTING = "None of these samples goes: all get the tag curate:protect"
 GROUPS = 5
 """Groups on one page."""
 PRECISIONS = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
@@ -51,6 +51,9 @@ def duplicates(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         Press("again", "Find again…", panel.find_duplicates, "refresh"),
     ]
     buttons(root, "do", presses)
+    if at.protected:
+        shown = Press("show_protected", "Show protected", panel.show_protected, "shield")
+        buttons(root, "protected", [shown, Press("free", "Unprotect all", panel.unprotect, "remove_moderator")])
     if nothing:
         text(root, "none", "At this cut no sample is a copy of another. Move the slider to the left to be less strict.")
         return
@@ -129,12 +132,9 @@ def _group(root: Any, panel: CuratePanel, at: Desk, place: int, group: Group) ->
         componentsProps={"image": {"style": {"maxWidth": "100%", "height": "auto", "display": "block"}}},
     )
     line = row(root, f"row_{place}")
-    copies = ids[1:]
-    protect = Press("protect", "Protect", panel.protect, "shield", params={"ids": copies}, title=PROTECTING)
+    protect = Press("protect", "Protect", panel.protect, "shield", params={"ids": ids}, title=PROTECTING)
     button(line, Press("show", "Show in grid", panel.show_group, "grid_view", params={"ids": ids}))
     button(line, protect)
-    if group.keep in at.protected:
-        button(line, Press("free", "Unprotect", panel.protect, "remove_moderator", params={"ids": [group.keep], "off": True}))
     text(line, "words", words, size="0.9rem", faint=True, props=FIT)
 
 

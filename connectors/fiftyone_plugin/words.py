@@ -32,10 +32,17 @@ def done_line(verb: str, document: Mapping[str, Any]) -> str:
         "sample": lambda d: f"{counted(len(d['ids']), 'sample')} chosen as {d['name']!r}",
         "tag": lambda d: f"{counted(d['summary']['tagged'], 'sample')} tagged, {d['summary']['abstained']:,} left untagged",
         "map": lambda d: f"{counted(d['rows'], 'sample')} mapped by {d['method']}",
-        "apply": lambda d: counted(d["pushed"]["accepted"], "value") + " written" + _unless(d["pushed"]["rejected"], "refused"),
+        "apply": _applied,
         "undo": lambda d: counted(d["restored"], "value") + " restored" + _unless(len(d["conflicts"]), "kept: edited since"),
     }
     return told[verb](document)
+
+
+def _applied(document: Mapping[str, Any]) -> str:
+    plan, refused = document["plan"], document["pushed"]["rejected"]
+    parts = [counted(plan["changes"], "value")] if plan["changes"] or not plan["vectors"] else []
+    parts += [counted(plan["vectors"], "vector")] if plan["vectors"] else []
+    return " and ".join(parts) + (" sent" if refused else " written") + _unless(refused, "refused")
 
 
 def _unless(number: int, words: str) -> str:
@@ -58,8 +65,10 @@ def plan_line(plan: PlanView) -> str:
     if plan.changes:
         parts.append(f"{counted(plan.changes, 'value')} of {counted(plan.samples, 'sample')}")
     if plan.vectors:
-        parts.append(f"the vectors of {counted(plan.vectors, 'sample')} for the Embeddings panel and similarity search")
-    return " and ".join(parts) or "nothing: the dataset shows all of this already"
+        parts.append(f"the vectors of {counted(plan.vectors, 'sample')}")
+    if plan.also:
+        parts.append(", ".join(plan.also))
+    return "; ".join(parts) or "nothing: the dataset shows all of this already"
 
 
 def size(number: int) -> str:

@@ -39,6 +39,7 @@ def drawn(store: Store, target: Target, spec: EmbedderSpec, seed: int) -> Vector
 def stored_of(session: Session, store: Store, target: Target) -> Stored:
     """The numbers of a dataset's stored results."""
     spec = session.stored_spec(store, target)
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
     copies = tagged = untagged = None
     if "duplicates" in findings:
@@ -47,7 +48,10 @@ def stored_of(session: Session, store: Store, target: Target) -> Stored:
     if "tag" in findings:
         summary = findings["tag"].summary
         tagged, untagged = int(summary["tagged"]), int(summary["abstained"])
-    failed = len(store.failures(target.key, spec.fingerprint))
+    # Rows that no run came to yet have no vector either: an interrupted sync must not pass.
+    failed = len(
+        {f.id for f in store.failures(target.key, spec.fingerprint)} | {i.id for i in store.missing(target.key, spec)}
+    )
     baseline = baseline_path(store, target, spec)
 
     def drifted() -> float:

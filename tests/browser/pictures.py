@@ -14,14 +14,17 @@ SUBJECTS = {
     "surface/brick": "brick.png",
     "surface/gravel": "gravel.png",
 }
-TAXONOMY = (
-    "animal:\n  cat:\nthing:\n  coffee:\n  motorcycle:\nperson:\n  astronaut:\n"
-    "sky:\n  rocket:\n  hubble:\nsurface:\n  brick:\n  gravel:\n"
-)
+TAXONOMY = """
+animal: {cat: }
+thing: {coffee: , motorcycle: }
+person: {astronaut: }
+sky: {rocket: , hubble: }
+surface: {brick: , gravel: }
+"""
 
 
 def crops(folder, each=6):
-    """(path, label) of `each` (at most 6) tiles of a subject, half with a copy: re-encoded, brighter, or the same bytes."""
+    """(path, label) of `each` (at most 6) tiles of a subject; most have a copy: re-encoded, brighter, or the same bytes."""
     import skimage
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,17 @@ def test_the_platform_is_not_needed(gates, photos, tmp_path):
     assert code == 0 and document["passed"]
 
 
+def test_rows_that_no_run_came_to_yet_are_counted_and_older_results_named(gates, photos, curate):
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(photos / "late.png")
+    curate("pull", "--dataset", "folder:photos")
+    code, document, said = gates("max_failed_rate = 0")
+    assert code == 1 and document["gates"][0]["value"] == pytest.approx(1 / 15)
+    assert "changed since clusters, duplicates were judged" in " ".join(said.split())
+    curate(*SYNC)
+    code, _, said = gates("max_failed_rate = 0")
+    assert code == 0 and "changed since" not in said
+
+
 def test_junit_and_step_summary(gates, tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
