@@ -32,7 +32,7 @@ def ran(env, folder, *command):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A database with a dataset for each journey, all but one synced on the command line; the plugin installed as users do."""
+    """A database with a dataset for each journey; the plugin installed as users do."""
     folder = tmp_path_factory.mktemp("app")
     with mongod(folder) as uri:
         env = environment(folder, uri)
@@ -41,17 +41,16 @@ def world(tmp_path_factory):
         made = f"from tests.browser.pictures import *\nfor n in {NAMES}: dataset(n, Path('images'), 3)"
         ran(env, folder, sys.executable, "-c", made)
         (folder / "tags.yaml").write_text(TAXONOMY)
-        for name in NAMES[1:]:
-            options = (
-                "--dataset",
-                f"fiftyone:{name}",
-                "--model",
-                "pixels",
-                "--store",
-                folder / "home/.curate/fiftyone" / env["FIFTYONE_DATABASE_NAME"],
-            )
-            ran(env, folder, *curate, "sync", *options, "--dry-run", "-q")
         yield folder, env
+
+
+def synced(world, name):
+    """Syncs a dataset on the command line, with the store where the App looks for it; writes nothing to it."""
+    folder, env = world
+    store = folder / "home/.curate/fiftyone" / env["FIFTYONE_DATABASE_NAME"]
+    options = ("--dataset", f"fiftyone:{name}", "--model", "pixels", "--store", store, "--dry-run", "-q")
+    ran(env, folder, sys.executable, "-m", "curate", "sync", *options)
+    return store
 
 
 @pytest.fixture
@@ -183,7 +182,7 @@ def test_find_cut_apply_see_the_tag_and_undo(world, app, page):
     press(panel, "Apply")
     panel.get_by_text("values written").wait_for()
     assert in_database(world, ("find", "d.count_sample_tags()")) == str({"curate:duplicate": count})
-    page.get_by_text("CURATE", exact=True).first.wait_for()
+    page.locator('[data-cy="sidebar-group-entry-CURATE"]').first.wait_for()
     unfolded(page, "tags", "curate:duplicate")
     page.wait_for_timeout(1500)
     shot(page, "walk-applied")
@@ -196,6 +195,7 @@ def test_find_cut_apply_see_the_tag_and_undo(world, app, page):
 
 
 def test_a_lasso_on_the_map_fills_the_grid(world, app, page):
+    synced(world, "lasso")
     panel = opened(page, app, "lasso")
     shown(page, 48)
     tab(panel, "Map")
@@ -226,6 +226,7 @@ def test_a_lasso_on_the_map_fills_the_grid(world, app, page):
 
 
 def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
+    synced(world, "choose")
     panel = opened(page, app, "choose")
     tab(panel, "Sample")
     typed(panel).first.fill("6")
@@ -243,6 +244,7 @@ def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
 
 
 def test_native_embeddings_and_similarity_search_work_on_our_runs(world, app, page):
+    synced(world, "native")
     panel = opened(page, app, "native")
     panel.get_by_text("What is stored").wait_for()
     press(panel, "Review all changes")
@@ -280,7 +282,7 @@ def test_native_embeddings_and_similarity_search_work_on_our_runs(world, app, pa
 
 def test_a_click_on_a_tag_shows_its_samples(world, app, page):
     folder, env = world
-    store = folder / "home/.curate/fiftyone" / env["FIFTYONE_DATABASE_NAME"]
+    store = synced(world, "tags")
     options = ("--dataset", "fiftyone:tags", "--taxonomy", "tags.yaml", "--labels", "kind", "--store", store)
     ran(env, folder, sys.executable, "-m", "curate", "tag", *options)
     panel = opened(page, app, "tags")
