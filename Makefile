@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
+DEMO    = $(VENV)/.demo
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXTRAS  = models,labelbox,fiftyone,search,maps,report,text,taxonomy,dev
 JOBS   ?= 2
 
@@ -13,15 +15,23 @@ help:
 	@echo "make test      lint, types and tests (under 10 minutes on 2 cores)"
 	@echo "make test-all  the slow tests: kill -9, faults, browser"
 
-$(STAMP): setup.cfg constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+# The demo needs neither torch nor a platform's SDK: a small environment, which `make test` fills up later.
+$(DEMO): setup.cfg constraints.txt
+	@echo "making $(VENV) for the demo (once; a minute or two, nothing is printed meanwhile)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -e ".[report]" scikit-image
 	@touch $@
+
+$(STAMP): setup.cfg constraints.txt
+	@echo "making $(VENV) with all that curate can use, torch and FiftyOne too (once; some minutes, nothing is printed meanwhile)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -e ".[$(EXTRAS)]"
+	@touch $(DEMO) $@
 
 setup: $(STAMP)
 
-demo: $(STAMP)
-	$(BIN)/python examples/demo.py --to demo
+demo: $(DEMO)
+	@$(BIN)/python examples/demo.py --to demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

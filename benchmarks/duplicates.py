@@ -1,9 +1,9 @@
 """Near duplicates measured: photo copies, judged CIFAR pairs, look-alikes, exact search.  Prints one table.
 
-    python benchmarks/duplicates.py --data ../shared/data [--only photos cifar lookalikes search throughput]
+    python benchmarks/duplicates.py --data ../shared/data [--only photos peers cifar lookalikes search throughput]
 
-Published figures of peers (same collections, thresholds fitted on the dev part) stand beside ours; imagededup needs torchvision
-and is not run here.  CPU seconds are of this process and its threads.
+`peers` makes a virtual environment for each of imagededup, cleanvision, SemHash and FiftyOne under --peers and runs them on the
+same photographs.  Published figures of peers stand beside the rest.  CPU seconds are of this process and its threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import duplicate_peers
 import numpy as np
 import pair_data
 import train_duplicates as training
@@ -29,7 +30,7 @@ from curate.ops._aligned import COLUMNS
 from curate.ops._verify_model import shipped_model
 from curate.ops.duplicates import Duplicates, in_id_order
 
-PARTS = ("photos", "cifar", "lookalikes", "search", "throughput")
+PARTS = ("photos", "peers", "cifar", "lookalikes", "search", "throughput")
 
 
 def say(what, ours, target, peer="-"):
@@ -247,6 +248,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("/tmp/duplicate-pairs"))
+    parser.add_argument(
+        "--peers", type=Path, default=Path("/tmp/duplicate-peers"), help="where the peers' environments are kept"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--counts", type=int, nargs="+", default=[50_000, 200_000])
     asked = parser.parse_args()
@@ -255,6 +259,9 @@ if __name__ == "__main__":
     for part in asked.only:
         if part == "lookalikes":
             lookalikes(asked.data, asked.cache)
+        elif part == "peers":
+            ids, vectors, thumbs, group, _ = photo_set(asked.data)
+            duplicate_peers.run(asked.peers, thumbs, vectors, ids, group, say)
         elif part == "search":
             search(asked.data, asked.counts)
         else:

@@ -1,6 +1,6 @@
 """The embedding stage against what people do today: decode, model, and the whole pipeline over HTTP, interleaved in one run.
 
-    python benchmarks/embed.py [--data DIR] [--rounds 5] [--rows 960] [--only decode,model,pipeline,gpu]
+    python benchmarks/embed.py [--data DIR] [--rounds 5] [--rows 960] [--only decode,model,pipeline,busy,gpu]
 
 Decode and model are CPU seconds of one thread (`time.process_time`), so that other work on the machine matters little; the
 pipeline is wall time.  Every ratio compares two measurements of the same round; medians over the rounds are printed, with
@@ -8,8 +8,6 @@ the arithmetic.  Models have their true size and random weights: speed does not 
 """
 
 import argparse
-import functools
-import io
 import multiprocessing
 import platform
 import statistics
@@ -22,44 +20,14 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-SIZES = {"500x375": ((500, 375), 94, 24), "1080p": ((1920, 1080), 88, 8), "12 MP": ((4000, 3000), 88, 3)}
+
+from benchmarks._embed_data import SIZES, image_processor, of_pillow, photographs, verdict
+from benchmarks.embed_pipeline import Stub, busy, pipeline
+
 TARGETS = {
     "decode": {"500x375": 2.8, "1080p": 4.0, "12 MP": 5.5},
     "model": {"default": 4.0, "openvino": 5.5},
-    "pipeline": {("blog loop", 20): 7, ("blog loop", 100): 15, ("DataLoader(8)", 20): 2.5, ("DataLoader(8)", 100): 4},
 }
-DEVICE_RATE = 150.0
-
-
-def photographs(folder, size, quality, count):
-    """`count` photographs at `size` with sensor noise, as JPEG bytes."""
-    from PIL import Image
-
-    paths, rng, made = sorted((folder / "photos").glob("*.JPEG"))[:count], np.random.default_rng(0), []
-    if not paths:
-        sys.exit(f"no photographs in {folder / 'photos'}; pass --data DIR")
-    for path in paths:
-        image = Image.open(path).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        noisy = np.asarray(image, np.int16) + rng.integers(-4, 5, (size[1], size[0], 3), dtype=np.int16)
-        out = io.BytesIO()
-        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(out, "JPEG", quality=quality)
-        made.append(out.getvalue())
-    return made
-
-
-def image_processor():
-    """The image processor people use with CLIP: Pillow's backend, for there is no torchvision."""
-    try:
-        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Processor
-    except ImportError:
-        from transformers import CLIPImageProcessor as Processor
-    return Processor()
-
-
-def of_pillow(processor, data):
-    from PIL import Image
-
-    return np.asarray(processor(Image.open(io.BytesIO(data)).convert("RGB"))["pixel_values"][0])
 
 
 def views(fast):
@@ -90,10 +58,6 @@ def interleaved(ways, rows, rounds):
 
 def ratio(taken, base, name):
     return statistics.median(b / t for b, t in zip(taken[base], taken[name], strict=True))
-
-
-def verdict(value, target):
-    return "" if target is None else f"   target {target:g}: {'reached' if value >= target else 'NOT reached'}"
 
 
 def decode(args, vit):
@@ -232,198 +196,33 @@ def has_openvino():
     return importlib.util.find_spec("openvino") is not None
 
 
-# the pipeline
+def gpu_models():
+    large = {"patch": 14, "layers": 24, "width": 1024, "heads": 16}
+    return {"ViT-B/32": true_clip, "ViT-L/14": lambda folder: true_clip(folder, **large), "ResNet-50": true_resnet}
 
 
-def serve(bodies, latency_s, port):
-    """A keep-alive HTTP server that answers every GET after `latency_s`; runs in a process of its own."""
-    import asyncio
+def gpu(args, scratch, *, device="cuda", rows=8192, makers=None):
+    """Images/s from local files on the GPU, and the share of min(decode limit, model limit), both measured here.
 
-    async def client(reader, writer):
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await asyncio.sleep(latency_s)
-                body = bodies[int(head.split(b" ", 2)[1].rsplit(b"/", 1)[1]) % len(bodies)]
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    async def run():
-        server = await asyncio.start_server(client, "127.0.0.1", 0, limit=2**20)
-        port.value = server.sockets[0].getsockname()[1]
-        await server.serve_forever()
-
-    asyncio.run(run())
-
-
-def device(count):
-    """A stand-in for a device that does 150 images a second."""
-    time.sleep(count / DEVICE_RATE)
-
-
-def blog_loop(urls):
-    """The loop of the blog: one requests.get, PIL, the processor, batch 1."""
-    import requests
-    from PIL import Image
-
-    processor = image_processor()
-    start = time.perf_counter()
-    for url in urls:
-        response = requests.get(url, timeout=30)
-        processor(Image.open(io.BytesIO(response.content)).convert("RGB"))
-        device(1)
-    return len(urls) / (time.perf_counter() - start), 0.0
-
-
-class Urls:
-    """The dataset of the DataLoader way: a Session a worker, the processor in the worker."""
-
-    def __init__(self, urls):
-        self.urls, self.session, self.processor = urls, None, None
-
-    def __len__(self):
-        return len(self.urls)
-
-    def __getitem__(self, n):
-        if self.session is None:
-            import requests
-            import torch
-
-            torch.set_num_threads(1)
-            self.session, self.processor = requests.Session(), image_processor()
-        data = self.session.get(self.urls[n], timeout=30).content
-        return of_pillow(self.processor, data)
-
-
-def data_loader(urls):
-    from torch.utils.data import DataLoader
-
-    loader = DataLoader(Urls(urls), batch_size=32, num_workers=8)
-    rows = iter(loader)
-    start = time.perf_counter()
-    for batch in rows:
-        device(len(batch))
-    return len(urls) / (time.perf_counter() - start), 0.0
-
-
-class Stub:
-    """CLIP's preprocessing in front of the stand-in device."""
-
-    batch_size = 32
-
-    def __init__(self):
-        from curate.embedders._images import Preprocess
-        from curate.types import EmbedderSpec
-
-        self.spec = EmbedderSpec("stub", "1", "x", 4, "euclidean")
-        self.preprocess = Preprocess(224, 224)
-        self.at_least, self.view = self.preprocess.at_least, self.preprocess.view
-        self.busy = 0.0
-
-    def prepare(self, data):
-        from curate import media
-
-        return self.view(media.decode(data, at_least=self.at_least))
-
-    def embed(self, batch):
-        start = time.perf_counter()
-        device(len(batch))
-        self.busy += time.perf_counter() - start
-        return np.ones((len(batch), 4), np.float32)
-
-
-def ours(urls, *, keep=True):
-    """`embed_shard` with thumbnails and facts; rate, and the share the device was busy.
-
-    keep: every batch is spooled and committed to a store, as in `curate embed`.
+    device, rows, makers: smaller ones, so that a test can run this on a CPU.
     """
-    from curate import media
-    from curate.pipeline.embed import embed_shard
-    from curate.store import Store
-    from curate.types import Item
-
-    stub, rows = Stub(), [Item(f"{n:06d}", url, "v") for n, url in enumerate(urls)]
-    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "s", write=True, create=True) as store:
-        listing = store.begin_listing("bench:x")
-        listing.add(rows)
-        listing.finish()
-
-        def read(item):
-            return media.fetch(item.uri, allow_hosts=("127.0.0.1",))
-
-        def spool(batch):
-            store.spool("bench:x", stub.spec, batch)
-
-        start = time.perf_counter()
-        for batch in embed_shard(rows, stub, read, keep=spool if keep else None):
-            if keep:
-                store.append("bench:x", stub.spec, batch)
-            assert not batch.failures, batch.failures[:1]
-        wall = time.perf_counter() - start
-    return len(urls) / wall, stub.busy / wall
-
-
-def pipeline(args):
-    """The whole pipeline over a loopback server with latency."""
-    bodies = photographs(args.data, *SIZES["500x375"])
-    print(
-        f"\n## Pipeline over HTTP, stand-in device at {DEVICE_RATE:g} images/s, {args.rows} rows; ours keeps thumbs and vectors"
-    )
-    for latency_ms in (20, 100):
-        port = multiprocessing.Value("i", 0)
-        server = multiprocessing.Process(target=serve, args=(bodies, latency_ms / 1e3, port), daemon=True)
-        server.start()
-        while not port.value:
-            time.sleep(0.05)
-        ways = {
-            "blog loop": (blog_loop, args.rows // 16),
-            "DataLoader(8)": (data_loader, args.rows // 2),
-            "curate": (ours, args.rows),
-            "without store": (functools.partial(ours, keep=False), args.rows),
-        }
-        taken = {name: [] for name in ways}
-        busy = {name: [] for name in ways}
-        for _ in range(max(2, args.rounds // 2)):
-            for name, (way, count) in ways.items():
-                rate, share = way([f"http://127.0.0.1:{port.value}/{n}" for n in range(count)])
-                taken[name].append(rate)
-                busy[name].append(share)
-        server.terminate()
-        print(f"{latency_ms} ms")
-        for name, rates in taken.items():
-            if name in ("curate", "without store"):
-                share = statistics.median(busy[name])
-                print(
-                    f"  {name:14} {statistics.median(rates):7.1f} images/s, device busy {share:.3f} of wall"
-                    + verdict(share, 0.95)
-                )
-                continue
-            gain = statistics.median(c / r for c, r in zip(taken["curate"], rates, strict=True))
-            target = TARGETS["pipeline"][name, latency_ms]
-            print(f"  {name:14} {statistics.median(rates):7.1f} images/s; curate is {gain:.1f}x{verdict(gain, target)}")
-
-
-def gpu(args, scratch):
-    """Images/s from local files on the GPU, and the share of min(decode limit, model limit), both measured here."""
     import torch
 
-    if not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         print("\n## GPU: none on this machine; not measured")
         return
     from curate import embedders
     from curate.pipeline.embed import cores, embed_shard
     from curate.types import Item
 
-    print(f"\n## GPU: {torch.cuda.get_device_name(0)}, {cores()} cores, bf16, local files")
+    named = torch.cuda.get_device_name(0) if device == "cuda" else device
+    print(f"\n## GPU: {named}, {cores()} cores, bf16, local files")
     bodies = photographs(args.data, *SIZES["500x375"])
-    rows = [Item(f"{n:06d}", "", "v") for n in range(8192)]
-    large = {"patch": 14, "layers": 24, "width": 1024, "heads": 16}
-    makers = {"ViT-B/32": true_clip, "ViT-L/14": lambda f: true_clip(f, **large), "ResNet-50": true_resnet}
-    for name, make in makers.items():
-        make(scratch / f"gpu {name}".replace("/", "-"))
-        made = embedders.load(str(scratch / f"gpu {name}".replace("/", "-")), device="cuda", dtype="bf16")
+    items = [Item(f"{n:06d}", "", "v") for n in range(rows)]
+    for name, make in (makers or gpu_models()).items():
+        folder = scratch / f"gpu {name}".replace("/", "-")
+        make(folder)
+        made = embedders.load(str(folder), device=device, dtype="bf16", options={"engine": "torch"})
         images = [made.prepare(bodies[n % len(bodies)]) for n in range(made.batch_size)]
         made.embed(images)
         start = time.perf_counter()
@@ -431,18 +230,22 @@ def gpu(args, scratch):
             made.embed(images)
         model_limit = 20 * len(images) / (time.perf_counter() - start)
         stub = Stub()
+        stub.preprocess = made.preprocess
+        stub.at_least, stub.view = made.at_least, made.view
         stub.embed, stub.batch_size = (lambda batch: np.ones((len(batch), 4), np.float32)), made.batch_size
         limits = []
         for embedder in (stub, made):
             start = time.perf_counter()
-            done = sum(len(b.ids) for b in embed_shard(rows, embedder, lambda item: bodies[int(item.id) % len(bodies)]))
+            done = sum(
+                len(b.ids) for b in embed_shard(items, embedder, lambda i: bodies[int(i.id) % len(bodies)], keep=lambda b: None)
+            )
             limits.append(done / (time.perf_counter() - start))
         decode_limit, reached = limits
         bound = min(decode_limit, model_limit)
         target = 0.9 if name == "ViT-L/14" else 0.8
         print(
-            f"  {name}: {reached:,.0f} images/s = {reached / bound:.2f} of min({decode_limit:,.0f}, {model_limit:,.0f})"
-            f"{verdict(reached / bound, target)}"
+            f"  {name}: {reached:,.0f} images/s = {reached / bound:.2f} of min(decode {decode_limit:,.0f}, model "
+            f"{model_limit:,.0f}){verdict(reached / bound, target)}"
         )
 
 
@@ -451,7 +254,7 @@ def main():
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=960)
-    parser.add_argument("--only", default="decode,model,pipeline,gpu")
+    parser.add_argument("--only", default="decode,model,pipeline,busy,gpu")
     args = parser.parse_args()
     only = set(args.only.split(","))
     packages = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "urllib3", "requests")
@@ -462,7 +265,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         if "pipeline" in only:
-            pipeline(args)  # Before torch has threads: the DataLoader's workers are forks.
+            pipeline(args)  # before torch has threads: the DataLoader's workers are forks.
+        if "busy" in only:
+            busy(args)
         if only & {"decode", "model"}:
             from curate import embedders
 

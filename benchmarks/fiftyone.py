@@ -137,7 +137,7 @@ def push(fo, process, x, folder):
         for rows in in_chunks(range(len(ids)), 1000):
             assert not ours.push_vectors("ours", SPEC, [ids[n] for n in rows], x[rows[0] : rows[-1] + 1]).rejected
     with timed(process) as shown:
-        ours.present("ours", {"shown": []}, Presentation(SPEC, points))
+        ours.present("ours", {"shown": []}, Presentation(SPEC, points, "map"))
     total = fields.cpu + held.cpu + shown.cpu
     say(
         "fields (3), vectors, tags, views, search, map: CPU s",
@@ -148,7 +148,7 @@ def push(fo, process, x, folder):
     say("  of it fields with tags and views, vectors, search and map", f"{fields.cpu:.1f}, {held.cpu:.1f}, {shown.cpu:.1f}")
     say("  CPU s of mongod", f"{fields.server + held.server + shown.server:.1f}", f"{bare.server:.1f}")
     with timed(process) as again:
-        assert ours.plan_presentation("ours", Presentation(SPEC, points)) == {}
+        assert ours.plan_presentation("ours", Presentation(SPEC, points, "map")) == {}
     say("  looking whether all of it is shown, CPU s", f"{again.cpu:.2f}")
     return made, ids
 

@@ -1,6 +1,7 @@
 """The store against its numbers: scans and look-ups against Parquet, two million rows, listings, kill -9.
 
-    python -m benchmarks.store [--part scan|large|listing|kill] [--rows 200000] [--large-rows 2000000] [--points 50] [--dir DIR]
+    python -m benchmarks.store [--part scan|large|listing|kill] [--rows 200000] [--codecs f32]
+        [--large-rows 2000000] [--points 50] [--dir DIR]
 
 Prints one line a figure, and the ratio where there is a peer measured in the same run.  CPU is process time of one thread.
 """
@@ -69,7 +70,7 @@ def alternate(acts):
     return {name: tuple(statistics.median(column) for column in zip(*runs, strict=True)) for name, runs in seen.items()}
 
 
-def scan(folder, count):
+def scan(folder, count, codecs):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,6 +78,8 @@ def scan(folder, count):
     ids = [i.id for i in rows_of(0, count)]
     keys = [ids[n] for n in np.random.default_rng(0).choice(count, 1000, replace=False)]
     for codec, dtype in (("f32", np.float32), ("f16", np.float16), ("int8", None)):
+        if codec not in codecs:
+            continue
         path = folder / codec
         with Store.open(path, write=True, create=True) as store:
             fill(store, count, codec)
@@ -234,6 +237,7 @@ def main():
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--large-rows", type=int, default=2_000_000)
     parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--codecs", nargs="*", default=("f32", "f16", "int8"), help="of the scan")
     parser.add_argument("--dir", type=Path)
     parser.add_argument("--step", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -242,7 +246,7 @@ def main():
         return
     folder = Path(tempfile.mkdtemp(prefix="curate-bench-", dir=args.dir))
     parts = {
-        "scan": lambda: scan(folder, args.rows),
+        "scan": lambda: scan(folder, args.rows, args.codecs),
         "listing": lambda: listing(folder),
         "kill": lambda: kill(folder, args.points),
         "large": lambda: large(folder, args.large_rows),

@@ -60,7 +60,11 @@ def judged(data):
 
 
 def natural(data):
-    """Features and truth of the cross pairs of the judged pack; -1: unsure."""
+    """Features and truth of the cross pairs of the judged pack; -1: unsure, or nobody has looked.
+
+    The pack lists one copy of a test image; its pairs with other copies of the same picture were not judged, and are copies as
+    often as not.  Pairs of images without any copy on the list are taken for no copies, as the pack does.
+    """
     images = read_cifar(data)
     held = np.load(data / "cifar_pairs" / "resnet20_mid.npz")
     ids = [str(i) for i in held["ids"]]
@@ -72,8 +76,15 @@ def natural(data):
     i, j, rows = i[cross], j[cross], rows[cross]
     labels, code = judged(data), {"dup": 1, "similar": 0, "no": 0, "unsure": -1}
     keys = [(ids[a], ids[b]) if test[a] else (ids[b], ids[a]) for a, b in zip(i, j, strict=True)]
-    truth = np.array([code.get(labels.get(k, "no"), 0) for k in keys])
-    return rows, truth, np.array([k[0] for k in keys])
+    truth = np.array([code[labels.get(k, "no")] for k in keys])
+    return rows, only_judged(keys, truth, labels), np.array([k[0] for k in keys])
+
+
+def only_judged(keys, truth, labels):
+    """`truth` with -1 for what nobody judged of test images that have a copy."""
+    copied = {k[0] for k, t in zip(keys, truth, strict=True) if t == 1}
+    unknown = np.array([k[0] in copied and k not in labels for k in keys], dtype=bool)
+    return np.where(unknown, -1, truth)
 
 
 def made(data, count=1_500, seed=0):

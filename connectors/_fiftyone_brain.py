@@ -6,8 +6,6 @@ it shows, so that another model's can be shown again by an undo.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 
 from connectors._fiftyone_rows import Place
 from curate.errors import ConfigError
+from curate.protocols import Presentation
 from curate.types import EmbedderSpec, Vectors
 
 CODECS = {"curate": "int8+2", "sklearn": "f32"}
@@ -73,13 +72,9 @@ class BrainRuns:
 
     # what is shown
 
-    def differs(
-        self, place: Place, spec: EmbedderSpec | None, points: Mapping[str, Sequence[float]]
-    ) -> dict[str, Mapping[str, str | None]]:
-        """What a push would show anew: {"similarity" | "map": {"before", "after"}}; {} when all of it is shown already.
-
-        points: id -> coordinates; those of deleted samples do not count.
-        """
+    def differs(self, place: Place, presentation: Presentation) -> dict[str, Mapping[str, str | None]]:
+        """What a push would show anew: {"similarity" | "map": {"before", "after"}}; {} when all of it is shown already."""
+        spec, points = presentation.spec, presentation.points
         found: dict[str, Mapping[str, str | None]] = {}
         if spec is None:
             return found
@@ -89,8 +84,8 @@ class BrainRuns:
             found["similarity"] = {"before": before, "after": after}
         if points:
             config = _config(place, self.map_key)
-            before, after = (str(config["shows"]) if config else None), _digest(points)
-            if before is None or not _alike(self._map(place, before), points):
+            before, after = (str(config["shows"]) if config else None), presentation.map_name
+            if before is None or (before != after and not _alike(self._map(place, before), points)):
                 found["map"] = {"before": before, "after": after}
         return found
 
@@ -160,11 +155,10 @@ class BrainRuns:
         index.add_to_index(sidecar.decode(codes), ids)
         index.save()
 
-    def show_map(self, place: Place, points: Mapping[str, Sequence[float]]) -> None:
-        """Makes the visualization run of these points, and keeps them for an undo of a later one."""
+    def show_map(self, place: Place, name: str, points: Mapping[str, Sequence[float]]) -> None:
+        """Makes the visualization run of these points, and keeps them by name for an undo of a later one."""
         import fiftyone.brain as fob
 
-        name = _digest(points)
         ids = sorted(place.known(list(points)))
         there = np.array([points[i] for i in ids], dtype=np.float32)
         if not len(there):
@@ -209,7 +203,7 @@ class BrainRuns:
             before = self._map(place, points["before"]) if points["before"] else {}
             done += self.hide(place, self.map_key)
             if before:
-                self.show_map(place, before)
+                self.show_map(place, str(points["before"]), before)
         return done
 
     def _back(self, place: Place, similarity: Mapping[str, str | None]) -> int:
@@ -235,11 +229,6 @@ def _config(place: Place, key: str) -> Mapping[str, Any] | None:
         return None
     # Read without building it: the class of a run may not be importable here.
     return dict(place.dataset._doc.brain_methods[key].config)
-
-
-def _digest(points: Mapping[str, Sequence[float]]) -> str:
-    text = json.dumps([[i, [round(float(x), 3) for x in points[i]]] for i in sorted(points)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _alike(one: Mapping[str, Sequence[float]], two: Mapping[str, Sequence[float]]) -> bool:

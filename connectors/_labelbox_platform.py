@@ -63,14 +63,21 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
 class Platform:
     """One workspace.  Thread-safe; nothing is sent, and no SDK imported, before the first `call`."""
 
-    def __init__(self, options: Mapping[str, Any], *, offline: bool = False, allow_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        offline: bool = False,
+        allow_hosts: Collection[str] = (),
+        notify: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.options = checked(options)
         self.offline, self._allow_hosts = offline, frozenset(allow_hosts)
         self.plan: str = self.options.get("plan", "free")
         self.threads: int = self.options.get("threads", 6)
         self.timeout_s: float = self.options.get("timeout", 60.0)
         self.attempts: int = self.options.get("attempts", 8)
-        self.bucket = Bucket(PLANS[self.plan])
+        self.bucket = Bucket(PLANS[self.plan], notify=notify)
         self.wire = Wire(self.bucket, timeout_s=self.timeout_s, threads=self.threads, attempts=self.attempts)
         self._client: Any = None
         self._lock = threading.Lock()

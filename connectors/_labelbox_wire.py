@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ from requests.adapters import HTTPAdapter
 
 PLANS = {"free": 1500, "starter": 5000, "enterprise": 20000}
 """Requests a minute by plan (docs.labelbox.com/docs/limits)."""
+
+
+LONG_WAIT_S = 10.0
 
 
 class RateLimited(requests.RequestException):
@@ -53,7 +57,8 @@ class Bucket:
     out at once, so that no minute sees more than the allowance.
     """
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, *, notify: Callable[[str], None] = lambda _line: None) -> None:
+        self._notify = notify
         self.rate = per_minute * 0.9 / 60
         self.room = self.rate * 5
         self._tokens = self.room
@@ -76,9 +81,13 @@ class Bucket:
             time.sleep(wait)
 
     def close(self, seconds: float) -> None:
-        """Nothing leaves for `seconds` from now."""
+        """Nothing leaves for `seconds` from now; a wait that a person would wonder about is said."""
         with self._lock:
-            self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+            until = time.monotonic() + seconds
+            longer = until - self._closed_until
+            self._closed_until = max(self._closed_until, until)
+        if seconds >= LONG_WAIT_S and longer >= LONG_WAIT_S:
+            self._notify(f"Labelbox asks to wait {seconds:.0f} s (its rate limit); going on after that")
 
 
 class Wire(HTTPAdapter):

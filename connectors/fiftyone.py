@@ -188,7 +188,7 @@ class FiftyOneConnector:
         """The brain runs and saved views that are not as they should be; {} when all are."""
         place = self.place(dataset_id)
         with self.database.reaching():
-            found: dict[str, Any] = dict(self.brain.differs(place, presentation.spec, presentation.points))
+            found: dict[str, Any] = dict(self.brain.differs(place, presentation))
             lacking = self.fields.views.lacking(place, self.fields.held(place))
         lines = [f"saved view {name!r}" for name in lacking]
         if "similarity" in found and presentation.spec is not None:
@@ -205,11 +205,11 @@ class FiftyOneConnector:
         with self.database.reaching():
             spec = presentation.spec
             if spec is not None:
-                shown = self.brain.differs(place, spec, presentation.points)
+                shown = self.brain.differs(place, presentation)
                 if "similarity" in shown:
                     self.brain.show_similarity(place, self.brain.name_of(spec), text=presentation.text)
                 if "map" in shown:
-                    self.brain.show_map(place, presentation.points)
+                    self.brain.show_map(place, presentation.map_name, presentation.points)
             if extras:
                 self._settle(place)
 

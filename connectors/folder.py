@@ -86,7 +86,7 @@ class FolderConnector:
         listed: set[str] = set()
         page: list[Item] = []
         for item in self._table(root) if root.is_file() else self._folder(root):
-            fields = {**item.fields, **theirs.get(item.id, {}), **_of(ours, item.id)}
+            fields = {**item.fields, **theirs.get(item.id, {}), **values_of(ours, item.id)}
             page.append(Item(item.id, item.uri, item.version, fields, item.media_type))
             listed.add(item.id)
             if len(page) == PAGE:
@@ -126,7 +126,7 @@ class FolderConnector:
         """Writes changes to the journal, durably; `flush` brings them into curate.csv and curate.parquet."""
         theirs = self._user_fields(dataset_id)
         known = self._ids(dataset_id)
-        rejected = [Rejected(c.item_id, c.field, why) for c in changes if (why := _refusal(c, known, theirs))]
+        rejected = [Rejected(c.item_id, c.field, why) for c in changes if (why := refusal(c, known, theirs))]
         refused = {(r.item_id, r.field) for r in rejected}
         accepted = [c for c in changes if (c.item_id, c.field) not in refused]
         if accepted:
@@ -168,7 +168,7 @@ class FolderConnector:
             fields: Mapping[str, Scalar] = {"label": folder} if by_folder and folder else {}
             yield Item(found.id, uri_of(found.path), found.version, fields, found.media_type)
         if others:
-            self._settings.notify(f"{others} other files in {root} are neither images nor .txt; they are no rows")
+            self._settings.notify(f"neither images nor .txt, so no rows: {others:,} other files in {root}")
 
     def _table(self, path: Path) -> Iterator[Item]:
         for row in rows(path, text_field=self._text_field, id_field=self._id_field):
@@ -221,11 +221,12 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _of(values: Values, item_id: str) -> dict[str, Scalar]:
+def values_of(values: Values, item_id: str) -> dict[str, Scalar]:
+    """The results of one row."""
     return {field: column[item_id] for field, column in values.items() if item_id in column}
 
 
-def _refusal(change: Change, known: set[str], theirs: set[str]) -> str:
+def refusal(change: Change, known: set[str], theirs: set[str]) -> str:
     """Why a change cannot be written, "" if it can."""
     if change.item_id not in known:
         return "no such row"

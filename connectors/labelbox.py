@@ -23,7 +23,7 @@ from connectors._labelbox_export import Address, Exports
 from connectors._labelbox_fields import ROWS, MetadataFields
 from connectors._labelbox_media import Media, Roots
 from connectors._labelbox_platform import Platform
-from connectors._labelbox_queue import Queues
+from connectors._labelbox_queue import AT_ONCE, Queues
 from connectors._labelbox_rows import item_of
 from connectors._labelbox_vectors import LINES, EmbeddingStore, embedding_name, vector_of
 from curate.errors import ConfigError, ConnectorError, NotFound
@@ -49,7 +49,9 @@ class LabelboxConnector:
 
     def __init__(self, settings: ConnectorSettings) -> None:
         self.settings = settings
-        self.platform = Platform(settings.options, offline=settings.offline, allow_hosts=settings.allow_hosts)
+        self.platform = Platform(
+            settings.options, offline=settings.offline, allow_hosts=settings.allow_hosts, notify=settings.notify
+        )
         options = self.platform.options
         folder = Path(settings.results) / "labelbox"
         self.exports = Exports(self.platform)
@@ -276,7 +278,9 @@ class LabelboxConnector:
         vectors = 0 if plan.spec and plan.spec.name.startswith(PLATFORM) else len(plan.vectors)
         calls = ceil(sets / ROWS) + ceil(clears / ROWS) + ceil(vectors / LINES)
         calls += (2 if sets or clears else 0) + (2 if vectors else 0)
-        calls += sum(4 for _ in plan.extras.get("batches") or ()) + (4 if plan.extras.get("priority") else 0)
+        # Looked for, made and filled; a large one also waits for a task and is read again.
+        calls += sum(4 if len(b["rows"]) < AT_ONCE else 13 for b in plan.extras.get("batches") or ())
+        calls += 4 if plan.extras.get("priority") else 0
         rate = self.platform.per_minute
         return {
             "requests": calls,

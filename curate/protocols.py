@@ -125,6 +125,15 @@ class HoldsVectors(Protocol):
 
 
 @runtime_checkable
+class KeepsRows(Protocol):
+    """A connector whose rows are made here, by an import, and not found elsewhere."""
+
+    def keep_rows(self, dataset_id: str, items: Sequence[Item]) -> None:
+        """Adds rows, or gives those that are there their new version."""
+        ...
+
+
+@runtime_checkable
 class HasProjects(Protocol):
     """A connector that can also act on labeling projects; `Plan.extras` says how, as JSON."""
 
@@ -154,11 +163,13 @@ class Presentation:
     """What was computed, for a platform that shows it.
 
     spec: of the vectors, None when none are pushed.  points: row id -> map coordinates; {} where no map was made.
+    map_name: of that map: the same rows, model and method give the same name on any machine.
     text: whether the model can also place texts.
     """
 
     spec: EmbedderSpec | None = None
     points: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    map_name: str = ""
     text: bool = False
 
 

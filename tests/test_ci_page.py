@@ -62,6 +62,7 @@ def bash(script, cwd, **env):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_page_leads_from_a_clean_clone_to_a_failing_gate(clone, photos, tmp_path):
     make, *rest = block("bash").splitlines()
     assert bash(make, clone).returncode == 0
@@ -83,6 +84,7 @@ def test_the_page_leads_from_a_clean_clone_to_a_failing_gate(clone, photos, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_nightly_workflow_of_the_page_fails_for_its_gate_and_keeps_what_it_promises(clone, photos, tmp_path):
     """Checkout is the folder of `photos`; the cache is empty the first night and kept the second."""
     workflow = yaml.safe_load(block("yaml"))

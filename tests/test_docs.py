@@ -127,6 +127,18 @@ def test_anchors_are_there(page):
         assert anchor in anchors(page.parent / target if target else page), f"{page.name} links to {target}#{anchor}"
 
 
+def test_every_message_of_the_troubleshooting_page_is_one_that_curate_prints():
+    source = "\n".join(p.read_text(encoding="utf-8") for part in ("curate", "connectors") for p in (ROOT / part).rglob("*.py"))
+    # Messages that go over two lines of source, and the places where values are put in.
+    plain = re.sub(r"\{[^{}]*\}", "...", re.sub(r'"\s*\n\s*f?"', "", source))
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+)[^|]* \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    assert len(messages) > 20
+    for message in messages:
+        parts = [part.strip(" :") for part in message.split("...")]
+        assert all(part in plain for part in parts), f"nothing prints {message!r}"
+
+
 def test_every_page_is_reached_from_the_first_one():
     text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     assert [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md" and f"({p.name})" not in text] == []

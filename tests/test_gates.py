@@ -42,6 +42,16 @@ def test_required_results():
     assert good.passed and not bad.passed and "tag" in bad.line()
 
 
+def test_leakage_does_not_depend_on_which_copy_is_kept():
+    for splits in ({"a": "train", "b": "test", "c": "test"}, {"a": None, "b": "train", "c": "test"}):
+        for kept in "abc":
+            copies = {i: kept for i in "abc" if i != kept}
+            (gate,) = run_gates({"max_leakage": 0}, Stored(10, 0, copies, fields={"split": splits}))
+            assert gate.value == 0.1 and not gate.passed and "1 copies across splits, such as" in gate.line()
+    apart = Stored(10, 0, {"b": "a", "d": "c"}, fields={"split": {"a": "train", "b": "train", "c": "test", "d": "test"}})
+    assert run_gates({"max_leakage": 0}, apart)[0].value == 0
+
+
 def test_fields_can_be_named():
     (gate,) = run_gates({"max_leakage": 0, "split": "label"}, STORED)
     assert gate.value == 0.01

@@ -86,6 +86,14 @@ def test_clusters_in_which_the_projection_passes_everything_lose_no_pair():
         assert np.array_equal(found.distance, plain.distance)
 
 
+def test_a_radius_that_takes_in_everything_is_refused_before_memory_runs_out(monkeypatch):
+    from curate.index import _within
+
+    monkeypatch.setattr(_within, "MOST", 1_000)
+    with pytest.raises(ConfigError, match="more than 1,000 pairs of 400 rows lie within cosine distance"):
+        neighbours_within(np.ones((400, 8), dtype=np.float32), COSINE, 0.5)
+
+
 def test_no_pair_depends_on_the_order_of_rows():
     x = clustered(900)
     shuffled = np.random.default_rng(5).permutation(len(x))

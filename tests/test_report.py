@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curate.report import Bar, Bars, Histogram, Map, Material, Section, Table, build_report
+from curate.report import Bar, Bars, Curve, Histogram, Map, Material, Point, Section, Table, build_report
 from curate.report._words import shown
+from curate.report.curve import drawing
 from curate.report.html import IMAGES_BYTES, POINTS, drawn, page, write_html
 from curate.report.junit import junit_xml, write_junit
 from curate.report.summary import LIMIT, append_summary, capped, escaped, gates_markdown, report_markdown
@@ -199,6 +200,26 @@ def test_tags_are_a_tree_with_counts():
     assert (w.name, w.count, w.children) == ("w", 1, ())
 
 
+def test_slashes_inside_names_make_no_level():
+    found = {"tag": Findings("tag", {"path": {"a": "in\\/out/c\\\\d", "b": "in\\/out"}}, {}, {})}
+    (one,) = build_report(Material("d", SPEC, 2, 2, found)).section("tags").tree
+    assert (one.name, one.count, [b.name for b in one.children]) == ("in/out", 2, ["c\\d"])
+
+
+def test_tags_say_whether_they_are_calibrated_and_count_what_stayed_untagged():
+    def section(values, **facet):
+        found = Findings("tag", {"path": values}, {"facets": {"path": facet}}, {"abstained": 4 - len(values)})
+        return build_report(Material("d", SPEC, 4, 4, {"tag": found}))
+
+    free = section({"a": "x"}, calibrated=False, tau=0.6)
+    assert "Uncalibrated: tau = 0.6 promises nothing" in free.section("tags").text
+    kept = section({"a": "x"}, calibrated=True, tau=0.8, risk_bound=0.096)
+    assert "tau = 0.8: at most 9.6 % of the images get a wrong tag" in kept.section("tags").text
+    none = section({}, calibrated=False, tau=None)
+    assert "no threshold keeps the risk" in none.section("tags").text.replace("No t", "no t")
+    assert any("0 rows were tagged; 4 were left untagged" in line for line in none.found)
+
+
 def test_without_results_it_says_what_to_run():
     report = build_report(Material("folder:my photos", SPEC, 3, 3, {}))
     assert report.sections == [] and report.steps[0].command.startswith("curate sync --dataset 'folder:my photos' --model ")
@@ -351,3 +372,33 @@ def test_ten_thousand_rows_make_a_page_below_twelve_megabytes():
     assert len(text.encode()) < 12_000_000
     chart = Bars("c", [Bar("a", 1.0, "1")])
     assert Section("k", "t", "x", bars=(chart,)).bars[0] is chart
+
+
+def codecs_curve():
+    large = {"f32": (2048, 1.0), "int8": (516, 0.99), "int4": (262, 0.93)}
+    small = {"tc:4": (260, 0.96), "tc:3": (196, 0.95), "binary": (68, 0.5)}
+    points = [Point(name, x, y, f"{x} bytes", name == "int8") for name, (x, y) in (large | small).items()]
+    return Curve("kept", "bytes", "recall", points)
+
+
+def test_a_curve_joins_what_nothing_else_beats():
+    made = drawing(codecs_curve())
+    assert [s.point.label for s in made.line] == ["binary", "tc:3", "tc:4", "int8", "f32"]
+    assert {s.point.label: s.side for s in made.spots}["int4"] == "below"
+    assert [s.side for s in made.line] == ["above", "above", "lifted", "above", "above"]
+    assert all(0 < s.x < 100 and 0 <= s.y < 100 for s in made.spots)
+    assert [t.text for t in made.across] == ["64", "128", "256", "512", "1,024", "2,048"]
+    assert made.up[-1].text == "1.00" and drawing(Curve("none", "x", "y", ())).spots == ()
+    one = drawing(Curve("one", "x", "y", [Point("a", 3.0, 0.25)]))
+    assert len(one.spots) == len(one.line) == 1 and 0 <= one.spots[0].y < 100
+
+
+def test_the_page_and_the_terminal_show_a_curve():
+    from rich.console import Console
+
+    report = build_report(material(PLAIN, curves=[codecs_curve()]))
+    text = without_plotly(report)
+    assert text.count('class="dot') == 6 and "<polyline" in text and 'class="dot strong"' in text
+    console = Console(width=80, file=io.StringIO())
+    console.print(*renderables(report))
+    assert re.search(r"int8 +516 +0.990", console.file.getvalue())

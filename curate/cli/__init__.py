@@ -100,7 +100,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="curate-vision", prog_name="curate")
 def cli() -> None:
-    """Curate image datasets: near duplicates, samples worth labeling, hierarchy tags; in Labelbox or a folder.
+    """Curate image datasets: near duplicates, samples worth labeling, hierarchy tags; in Labelbox, FiftyOne or a folder.
 
     Start with: curate sync --dataset FOLDER --model pixels
     """

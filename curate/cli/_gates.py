@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from curate.cli._session import Session
 from curate.cli._target import Target
-from curate.errors import ConfigError
+from curate.errors import ConfigError, Corrupt
 from curate.gates import DRIFT_SAMPLE, Stored, drift
 from curate.store import Store
 from curate.types import EmbedderSpec, Vectors
@@ -37,6 +39,7 @@ def drawn(store: Store, target: Target, spec: EmbedderSpec, seed: int) -> Vector
 def stored_of(session: Session, store: Store, target: Target) -> Stored:
     """The numbers of a dataset's stored results."""
     spec = session.stored_spec(store, target)
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
     copies = tagged = untagged = None
     if "duplicates" in findings:
@@ -45,13 +48,14 @@ def stored_of(session: Session, store: Store, target: Target) -> Stored:
     if "tag" in findings:
         summary = findings["tag"].summary
         tagged, untagged = int(summary["tagged"]), int(summary["abstained"])
-    failed = len(store.failures(target.key, spec.fingerprint))
+    # Rows that no run came to yet have no vector either: an interrupted sync must not pass.
+    failed = len(
+        {f.id for f in store.failures(target.key, spec.fingerprint)} | {i.id for i in store.missing(target.key, spec)}
+    )
     baseline = baseline_path(store, target, spec)
 
     def drifted() -> float:
-        with np.load(baseline, allow_pickle=False) as kept:
-            before = kept["vectors"]
-        return drift(spec.space, before, drawn(store, target, spec, session["seed"] + 1))
+        return drift(spec.space, _read_baseline(baseline), drawn(store, target, spec, session["seed"] + 1))
 
     return Stored(
         rows=len(store.embedded_ids(target.key, spec.fingerprint)) + failed,
@@ -63,6 +67,15 @@ def stored_of(session: Session, store: Store, target: Target) -> Stored:
         results=frozenset(findings),
         drift=drifted if baseline.exists() else None,
     )
+
+
+def _read_baseline(path: Path) -> Vectors:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            found: Vectors = kept["vectors"]
+            return found
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as err:
+        raise Corrupt(f"the baseline {path} is damaged ({err}): keep a new one with curate baseline save") from err
 
 
 def save_baseline(session: Session, store: Store, target: Target) -> tuple[Path, int]:

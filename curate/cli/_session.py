@@ -162,11 +162,6 @@ class Session:
         """The connector of a name, built once."""
         from curate import registry
 
-        if name == IMPORTED:
-            raise ConfigError(
-                "imported rows of their own have no files or platform behind them. Judge them with: curate duplicates, "
-                "clusters, sample, report. To push results, import with --dataset and the ids of its rows"
-            )
         if name not in self._connectors:
             options = dict(self.config.connectors.get(name, {}))
             options.update({key: self.flags[key] for key in ("endpoint", "text_field") if self.flags.get(key)})
@@ -217,7 +212,7 @@ class Session:
     def stored_target(self, store: Store) -> Target:
         """The dataset among those the store already holds; asks no platform when the store knows it.
 
-        Without --dataset: the only one in the store.
+        Without --dataset: the only one in the store.  A bare ID held under several connectors is an error that lists them.
         """
         held = store.datasets()
         name = self.config["dataset"]
@@ -225,9 +220,15 @@ class Session:
             return self._held(held[0], "the only one in the store")
         if not name and not self.config.datasets and held:
             raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
-        for key in held:
-            if name == key or (":" not in name and name and key.partition(":")[2] == name):
-                return self._held(key, "in the store")
+        if name in held:
+            return self._held(name, "in the store")
+        if name and ":" not in name and name not in self.config.datasets:
+            wanted = self["connector"]
+            found = [k for k in held if k.partition(":")[2] == name and wanted in ("", None, k.partition(":")[0])]
+            if len(found) > 1:
+                raise ConfigError(f"the store {self.store_path} holds {name!r} more than once; say one of: {', '.join(found)}")
+            if found:
+                return self._held(found[0], "in the store")
         return self.target
 
     def _held(self, key: str, how: str) -> Target:
@@ -240,6 +241,10 @@ class Session:
     def open_store(self, *, write: bool = False, create: bool = False) -> Store:
         """The store of --store; use as a context manager."""
         return Store.open(self.store_path, write=write, create=create, notify=self.say)
+
+    def model_options(self, name: str) -> dict[str, Any]:
+        """What `[models.NAME]` gives to the model itself; `matryoshka` there speaks of its vectors."""
+        return {key: value for key, value in self.config.models.get(name, {}).items() if key != "matryoshka"}
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -254,7 +259,7 @@ class Session:
             preprocess=self["preprocess"],
             layer=self["layer"],
             offline=bool(self["offline"]),
-            options=dict(self.config.models.get(name, {})),
+            options=self.model_options(name),
             max_pixels=self["max_pixels"],
         )
 
@@ -266,7 +271,10 @@ class Session:
         from curate.pipeline.platform import HELD, HeldVectors, imported_vectors
         from curate.protocols import HoldsVectors
 
-        name = str(self["model"])
+        own = target.connector == IMPORTED and not self.is_set("model")
+        if own:
+            connector.check(target.dataset_id)
+        name = target.dataset_id if own else str(self["model"])
         if name.startswith(HELD):
             return HeldVectors.of(connector, target.dataset_id, name)
         imported = [held.spec for held in store.specs(target.key) if held.imported and held.spec.name == name]
@@ -305,6 +313,16 @@ class Session:
                 f"Compute them with: {self.again(f'curate embed --dataset {target.address}')}"
             )
         raise ConfigError(f"several models are stored for {target.address}; say --model, one of: {', '.join(names)}")
+
+    def warn_outdated(self, store: Store, target: Target, spec: EmbedderSpec) -> None:
+        """Says which stored results are of other rows than there are now."""
+        ops = store.outdated(target.key, spec.fingerprint)
+        if ops:
+            one = len(ops) == 1
+            self.warn(
+                f"the rows of {target.address} changed since {', '.join(ops)} {'was' if one else 'were'} judged; "
+                f"judge {'it' if one else 'them'} again with: curate sync --dry-run"
+            )
 
     def stored_embeddings(self, store: Store, target: Target) -> Embeddings:
         """The stored vectors of `stored_spec`, every live row."""

@@ -12,7 +12,7 @@ from curate.errors import ConfigError, CurateError, NotFound, UnknownName
 from curate.protocols import Connector
 
 IMPORTED = "vectors"
-"""What stands in the place of a connector for imported rows that belong to no dataset."""
+"""The connector of imported rows that belong to no dataset: a `KeepsRows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def resolve(
     kind, colon, rest = name.partition(":")
     if connector and colon and kind in known and kind != connector:
         raise ConfigError(f"--dataset {name} and --connector {connector} name two places; leave one of them out")
-    if colon and kind in (*known, IMPORTED):
+    if colon and kind in known:
         if not rest:
             raise ConfigError(f"--dataset {name!r}: the ID after the colon is missing, such as {kind}:photos")
         return _target(kind, rest, make, address=name, how="named with its connector")

@@ -84,7 +84,7 @@ class Terminal:
         rate = (done - self._first) / elapsed if elapsed > 0 else 0.0
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, rate=f"{rate:,.1f}/s" if rate else "")
-        elif now - self._last >= LINE_EVERY_S:
+        elif now - self._last >= LINE_EVERY_S and done != total:
             self._last = now
             left = f", {_clock((total - done) / rate)} left" if total and rate > 0 else ""
             self._line(f"{stage}: {done:,}{f' of {total:,}' if total else ''}, {rate:,.1f}/s{left}")

@@ -25,7 +25,7 @@ def model_of(session: Session, spec: EmbedderSpec) -> Embedder:
             spec.name,
             device=session["device"],
             offline=bool(session["offline"]),
-            options=dict(session.config.models.get(spec.name, {})),
+            options=session.model_options(spec.name),
             **flags,
         )
 

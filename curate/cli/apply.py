@@ -16,10 +16,11 @@ REJECTED = 3
 @click.argument("plan_file", type=click.Path(path_type=Path))
 def command(session: Session, plan_file: Path) -> int:
     """Push a plan; refused when the dataset changed since it was made.  A plan that was pushed in part is finished."""
+    from curate.cli._interrupt import graceful
     from curate.cli._stored import connected
     from curate.pipeline.plan import check_fresh, plan_to_json, read_plan
     from curate.pipeline.pull import pull
-    from curate.pipeline.push import push
+    from curate.pipeline.push import ending, push
 
     plan = read_plan(plan_file)
     connector, dataset_id = connected(session, plan.dataset_id)
@@ -34,10 +35,11 @@ def command(session: Session, plan_file: Path) -> int:
             )
             return 0
         run = store.new_run(plan.dataset_id, "apply")
-        (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
-        applied = push(store, connector, dataset_id, plan, run_id=run.id, reporter=session.terminal)
-        pushed = {"accepted": applied.accepted, "rejected": len(applied.rejected)}
-        store.finish_run(run.id, "done", pushed)
+        with ending(store, run), graceful(session.warn) as stop:
+            (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
+            applied = push(store, connector, dataset_id, plan, run_id=run.id, reporter=session.terminal, stop=stop)
+            pushed = {"accepted": applied.accepted, "rejected": len(applied.rejected)}
+            store.finish_run(run.id, "done", pushed)
     session.emit(
         {
             "run_id": run.id,

@@ -164,9 +164,12 @@ def _judged(session: Session, path: Path) -> int:
 def _shown(address: str, document: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
+    from curate.report._words import counted
+
     counts, by_pixels = document["counts"], document["decided_by"] == "pixels"
     how = f"probability >= {document['cut']:.3g}, by pixels" if by_pixels else f"{document['unit']} <= {document['radius']:.4g}"
-    table = Table(title=f"{counts['rows']:,} copies in {counts['groups']:,} groups of {address} ({how})")
+    found = f"{counted(counts['rows'], 'copy', 'copies')} in {counted(counts['groups'], 'group')}"
+    table = Table(title=f"{found} of {address} ({how})")
     for column in ("stays", "why", "copies"):
         table.add_column(column, overflow="fold")
     for group in document["groups"][:SHOWN]:

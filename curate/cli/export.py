@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from curate.cli._session import Session, verb
+from curate.cli._target import IMPORTED
 
 SHOWN_FAILURES = 20
 
@@ -31,6 +32,11 @@ def command(session: Session, to: Path, copy: bool, only: str, name: str | None)
         raise ConfigError(f"--name {name} needs --only sample")
     with session.open_store() as store:
         target = session.stored_target(store)
+        if target.connector == IMPORTED:
+            raise ConfigError(
+                f"{target.address} has no files: its rows were imported as vectors. Their results are in "
+                f"{store.results}, and curate export-vectors writes the vectors"
+            )
         connector = session.connector(target.connector)
         connector.check(target.dataset_id)
         ids = chosen(store, target.key, only, sample=name)

@@ -9,10 +9,9 @@ import click
 
 from curate.cli._session import Session, verb
 from curate.cli._target import IMPORTED
+from curate.errors import ConfigError
 from curate.store import Store
-from curate.types import EmbedderSpec, Item, Vectors, in_chunks
-
-PAGE = 10_000
+from curate.types import EmbedderSpec, Item, Vectors
 
 
 @click.command()
@@ -35,7 +34,9 @@ def command(
 
     spec, names, vectors = read_vectors(file, ids=ids, geometry=geometry, name=name, media=media)
     with session.open_store(write=True, create=True) as store:
-        dataset = _rows_of_dataset(session, store) if session.config["dataset"] else _own_rows(store, spec, names, vectors)
+        dataset = (
+            _rows_of_dataset(session, store) if session.config["dataset"] else _own_rows(session, store, spec, names, vectors)
+        )
         store.import_vectors(dataset, spec, names, vectors, codec=codec)
     model = {"name": spec.name, "fingerprint": spec.fingerprint, "dim": spec.dim, "geometry": spec.geometry}
     session.emit(
@@ -58,13 +59,17 @@ def _rows_of_dataset(session: Session, store: Store) -> str:
     return str(target.key)
 
 
-def _own_rows(store: Store, spec: EmbedderSpec, ids: list[str], vectors: Vectors) -> str:
+def _own_rows(session: Session, store: Store, spec: EmbedderSpec, ids: list[str], vectors: Vectors) -> str:
     """Adds the ids as rows of `vectors:NAME`; a row's version is the hash of its vector."""
+    from curate.pipeline.pull import pull
+    from curate.protocols import KeepsRows
+
+    connector = session.connector(IMPORTED)
+    if not isinstance(connector, KeepsRows):
+        raise ConfigError(f"the connector {IMPORTED!r} was replaced by another package's, which keeps no rows")
+    connector.keep_rows(spec.name, [_item(i, x.tobytes(), spec.media) for i, x in zip(ids, vectors, strict=True)])
     dataset = f"{IMPORTED}:{spec.name}"
-    with store.begin_listing(dataset) as listing:
-        for rows in in_chunks(range(len(ids)), PAGE):
-            listing.add([_item(ids[row], vectors[row].tobytes(), spec.media) for row in rows])
-        listing.finish(complete=False)
+    pull(store, connector, dataset, spec.name, reporter=session.terminal)
     return dataset
 
 

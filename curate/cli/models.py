@@ -19,14 +19,12 @@ def command(context: click.Context, session: Session) -> int | None:
     from curate.embedders import catalogue
 
     rows = catalogue.listing()
-    table = Table()
-    for column in ("name", "geometry", "dim", "takes", "download", "licence", "here"):
-        right = column in ("dim", "download")
-        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "name")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
+    for column in ("name", "geometry", "dim", "MB", "licence", "here"):
+        table.add_column(column, justify="right" if column in ("dim", "MB") else "left", no_wrap=True)
     for row in rows:
-        size = f"{row['size_bytes'] / 1e6:,.0f} MB" if row["size_bytes"] else "none"
-        here = "yes" if row["cached"] else "no"
-        table.add_row(row["name"], row["geometry"], str(row["dim"]), row["media"], size, row["licence"], here)
+        size = f"{row['size_bytes'] / 1e6:,.0f}" if row["size_bytes"] else "-"
+        table.add_row(row["name"], row["geometry"], str(row["dim"]), size, row["licence"], "yes" if row["cached"] else "no")
     session.emit({"models": rows}, table)
     session.say("Any Hugging Face CLIP or ResNet (hub id or directory) works too: curate models fetch NAME")
     return 0

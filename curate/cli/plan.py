@@ -104,6 +104,7 @@ def _plan(session: Session, store: Store, connector: Connector, target: Target, 
     from curate.pipeline.platform import fitting, project_extras, pushable, shown_anew, vector_target
 
     spec = session.stored_spec(store, target)
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
     for name in names:
         if name not in findings:

@@ -17,7 +17,7 @@ from curate.cli._session import Session, verb
 if TYPE_CHECKING:
     from curate.cli._target import Target
     from curate.gates import Gate
-    from curate.report import Bars, Histogram, Report, Table
+    from curate.report import Curve, Histogram, Report, Table
     from curate.store import Store
     from curate.types import EmbedderSpec
 
@@ -67,9 +67,10 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
     from curate.cli._geometry_parts import geometry_parts
     from curate.report import Material, build_report
 
+    session.warn_outdated(store, target, spec)
     findings = store.findings(target.key, spec.fingerprint)
     names = set(store.field_names(target.key))
-    bars, tables = _compression(store, target, spec)
+    curves, tables = _compression(store, target, spec)
     texts, walks = geometry_parts(store, target.key, spec.fingerprint)
     material = Material(
         target.address,
@@ -80,7 +81,8 @@ def stored_report(session: Session, store: Store, target: Target, spec: Embedder
         failures=store.failures(target.key, spec.fingerprint),
         fields={name: store.fields(target.key, name) for name in LABEL_FIELDS if name in names},
         histograms=[*_histograms(store, target, spec), *texts],
-        bars=[*walks, *bars],
+        bars=walks,
+        curves=curves,
         tables=tables,
         made=_made(session),
         gates=_gates(session, store, target),
@@ -126,19 +128,33 @@ def _gates(session: Session, store: Store, target: Target) -> list[Gate]:
         return []
 
 
-def _compression(store: Store, target: Target, spec: EmbedderSpec) -> tuple[list[Bars], list[Table]]:
-    """The last `curate compress --evaluate` as a chart and a table; nothing when there was none."""
-    from curate.cli.compress import HEAD, cells, kept_as
-    from curate.report import Bar, Bars, Table
+def _compression(store: Store, target: Target, spec: EmbedderSpec) -> tuple[list[Curve], list[Table]]:
+    """The last `curate compress --evaluate` as a curve and a table; nothing when there was none."""
+    from curate.cli.compress import advised, kept_as, parts
+    from curate.report import Curve, Point, Table
 
     found = store.cached(kept_as(target.key, spec.fingerprint))
     if not found:
         return [], []
-    shown = [(c["codec"], float(c["recall"]["10"]), int(c["bytes_per_vector"])) for c in found["codecs"]]
-    bars = [Bar(f"{codec}, {size:,} bytes", recall, f"{recall:.3f}") for codec, recall, size in shown]
-    note = f"share of the 10 nearest rows that stay the nearest, measured on {found['rows']:,} rows"
-    table = Table("Codecs", HEAD, cells(found), note="From: curate compress --evaluate", numeric=frozenset(range(1, len(HEAD))))
-    return [Bars("Recall at 10 of compressed vectors", bars, note)], [table]
+    advice = found.get("recommendation") or {}
+    points = []
+    for c in found["codecs"]:
+        recall, size = float(c["recall"]["10"]), int(c["bytes_per_vector"])
+        text = f"{size:,} bytes, {c['ratio']:.1f} times smaller, recall@10 {recall:.3f}"
+        points.append(Point(c["codec"], size, recall, text, strong=c["codec"] == advice.get("codec")))
+    note = f"Measured on {found['rows']:,} rows, both sides decoded. Grey: another codec is smaller and keeps more."
+    if advice:
+        note = f"{advised(found)} {note}"
+    curve = Curve(
+        "What compressed vectors keep",
+        "bytes a vector",
+        "recall@10: the share of the 10 nearest rows that stay the nearest",
+        points,
+        note,
+    )
+    note = "From: curate compress --evaluate"
+    tables = [Table(title, head, rows, note, frozenset(range(1, len(head)))) for title, head, rows in parts(found)]
+    return [curve], tables
 
 
 def _made(session: Session) -> dict[str, str]:

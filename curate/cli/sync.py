@@ -134,6 +134,8 @@ def _run(session: Session, names: list[str], options: dict[str, Any], report_to:
 def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from curate.report._words import counted
+
     rows, table = document["rows"], Table(title=f"{document['dataset']} with {document['model']['name']}", title_justify="left")
     table.add_column("stage")
     table.add_column("result")
@@ -143,7 +145,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     table.add_row("vectors", f"{rows['embedded']:,} computed, {rows['reused']:,} reused, {rows['failed']:,} failed")
     if document["duplicates"]:
         d = document["duplicates"]
-        table.add_row("duplicates", f"{d['rows']:,} copies in {d['groups']:,} groups")
+        table.add_row("duplicates", f"{counted(d['rows'], 'copy', 'copies')} in {counted(d['groups'], 'group')}")
     if document["clusters"]:
         table.add_row("clusters", f"{document['clusters']['count']:,}")
     if document["sample"]:

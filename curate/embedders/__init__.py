@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -64,10 +65,18 @@ def load(
         return catalogue.load_path(request, Path(name))
     module, colon, attribute = name.partition(":")
     if colon and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        _see_working_folder()
         return _built(_imported(EntryPoint(name, name, GROUP), name), request)
     if _HUB_ID.fullmatch(name) and not (name.startswith(".") or name.count("/") > 1):
         return catalogue.load_hub(request)
     raise UnknownName("model", name, [*points, *catalogue.MODELS], "A path, module:Class or hub id (owner/model) works too.")
+
+
+def _see_working_folder() -> None:
+    """Makes modules of the working folder importable, last in line: a console script, unlike python -m, does not see them."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
 
 
 def _imported(point: EntryPoint, name: str) -> Any:

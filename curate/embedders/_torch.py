@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,8 @@ class Runner:
         count = len(rows)
         if at.type == "cuda":
             # Few distinct shapes: kernels are chosen, and memory is planned, once for each.
-            rows = _padded(rows, self._limits[device]).pin_memory()
+            rows = _padded(rows, self._limits[device])
+            rows = rows if rows.is_pinned() else rows.pin_memory()
         short = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype)
         with torch.inference_mode(), torch.autocast(at.type, dtype=short, enabled=short is not None):
             there = rows.to(at, non_blocking=True)
@@ -235,7 +237,9 @@ class ImageEmbedder(TorchEmbedder):
         preprocess: Preprocess,
         finish: Callable[[Vectors], Vectors],
     ) -> None:
-        super().__init__(spec, runner, request, stack=stacked, part="images", finish=finish)
+        pinned = runner.devices[0].type == "cuda"
+        stack = functools.partial(stacked, pinned=pinned)
+        super().__init__(spec, runner, request, stack=stack, part="images", finish=finish)
         self.preprocess, self.max_pixels = preprocess, request.max_pixels
         self.at_least = preprocess.at_least
 
@@ -258,9 +262,11 @@ class ImageEmbedder(TorchEmbedder):
         return self._finish(self.runner(values, self.spec.dtype, part="values"))
 
 
-def stacked(images: Sequence[Pixels]) -> torch.Tensor:
-    """uint8 (h, w, 3) images of one size as one tensor (n, h, w, 3)."""
-    tensor: torch.Tensor = torch_module().from_numpy(np.stack(images))
+def stacked(images: Sequence[Pixels], *, pinned: bool = False) -> torch.Tensor:
+    """uint8 (h, w, 3) images of one size as one tensor (n, h, w, 3).  pinned: in memory that a GPU reads without a copy."""
+    module = torch_module()
+    tensor: torch.Tensor = module.empty((len(images), *images[0].shape), dtype=module.uint8, pin_memory=pinned)
+    np.stack(images, out=tensor.numpy())
     return tensor
 
 

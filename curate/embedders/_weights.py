@@ -77,6 +77,12 @@ def _read_safetensors(path: Path) -> State:
     return found
 
 
+def _named(err: BaseException) -> str:
+    """What a refused pickle wanted to call; not the words of torch, which advise to switch the check off."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(err))
+    return f" (it names {found[1]})" if found else ""
+
+
 def _read_pickle(path: Path) -> State:
     import torch
 
@@ -89,7 +95,7 @@ def _read_pickle(path: Path) -> State:
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=whole)
     except torch.serialization.pickle.UnpicklingError as err:  # type: ignore[attr-defined]
         raise EmbedderError(
-            f"{path} was refused: it carries something that is not a number ({_first_line(err)}). Nothing of it was run. "
+            f"{path} was refused: it carries something that is not a number{_named(err)}. Nothing of it was run. "
             "Ask its author for a safetensors file."
         ) from err
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as err:

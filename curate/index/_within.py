@@ -28,6 +28,8 @@ _BF16_COST = 0.35
 """What bfloat16 products cost on a CPU that multiplies them, as a share of float32 products of all columns."""
 _BLOCK = 1_024
 _GATHER = 1_024
+MOST = 20_000_000
+"""Pairs that are listed at most, about 1 GB while they are sorted; a radius that takes in more tells nothing apart."""
 
 
 class Pairs(NamedTuple):
@@ -46,7 +48,7 @@ def neighbours_within(x: Vectors, geometry: Geometry, radius: float, *, strategy
     20,000 rows and above that "projection", "bf16" or "blas" by a cost estimate on a sample.
     Returns all pairs i < j, never capped, with exact distances.
     Raises GeometryError for an impossible radius, non-finite rows, or zero rows in cosine; ConfigError for a strategy that is
-    unknown or has no device here.
+    unknown or has no device here, and for a radius that takes in more than 20 million pairs.
     """
     geometry.check_radius(radius)
     if strategy not in STRATEGIES:
@@ -122,6 +124,7 @@ def _has_fast_bf16() -> bool:
 def _decided(x: Vectors, geometry: Geometry, radius: float, found: Iterator[tuple[Rows, Rows]], strategy: str) -> Pairs:
     """The exact distance of every candidate; those within the radius, in (i, j) order."""
     kept: list[tuple[Rows, Rows, Array]] = []
+    count = 0
     for rows, others in found:
         first, second = np.minimum(rows, others), np.maximum(rows, others)
         for at in range(0, len(rows), _GATHER):
@@ -129,6 +132,12 @@ def _decided(x: Vectors, geometry: Geometry, radius: float, found: Iterator[tupl
             distance = geometry.distance(x[i], x[j])
             near = distance <= radius
             kept.append((i[near], j[near], distance[near]))
+            count += len(kept[-1][0])
+        if count > MOST:
+            raise ConfigError(
+                f"more than {MOST:,} pairs of {len(x):,} rows lie within {geometry.unit_name} {radius:.4g}: "
+                "take a smaller radius, or look for vectors that are all alike"
+            )
     none = np.zeros(0, dtype=np.int64)
     i, j = (np.concatenate([part[side] for part in kept] or [none]) for side in (0, 1))
     exact = np.concatenate([part[2] for part in kept] or [np.zeros(0)])

@@ -205,7 +205,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise MediaError("undecodable", f"an image of {width} x {height}")
     if width * height > max_pixels:
-        raise MediaError("too_many_pixels", f"{width} x {height} is more than {max_pixels} (--max-pixels)")
+        raise MediaError("too_many_pixels", f"{width:,} x {height:,} is more than {max_pixels:,} pixels (--max-pixels)")
 
 
 def _check_webp(data: bytes, max_pixels: int) -> None:

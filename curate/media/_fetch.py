@@ -102,6 +102,7 @@ def _answer(response: urllib3.BaseHTTPResponse, at: Target, max_bytes: int, call
         if len(body) > max_bytes:
             raise MediaError("too_many_bytes", f"{at.shown}: more than {max_bytes} bytes")
         call.remaining()
+    call.remaining()  # An end without a length may be the socket that was shut because the call was over.
     response.release_conn()  # Read to its end: the connection can serve the next row.
     return bytes(body), None
 

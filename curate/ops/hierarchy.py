@@ -215,8 +215,8 @@ class Tag:
         if len(leaves) < 2:
             raise ConfigError(
                 f"tag: model {spec.name!r} has no texts to compare images with, so facet {facet.name!r} needs labelled rows: a "
-                f"field with the true tag of at least 5 to 8 images for each leaf (labels_field), or a model with a text "
-                f"tower, such as CLIP. Labelled leaves found: {len(leaves)}"
+                "field with the true tag of at least 5 to 8 images for each leaf (labels_field; --labels FIELD or FILE.csv), "
+                f"or a model with a text tower, such as CLIP. Labelled leaves found: {len(leaves)}"
             )
         return from_prototypes(facet, spec.space, embeddings.vectors[np.asarray(labels.rows)], labels.truth)
 

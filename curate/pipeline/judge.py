@@ -106,15 +106,19 @@ def judge(
     logit: str = "",
     logit_scale: float | None = None,
     reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Findings]:
     """Runs `ops` in order over the same vectors; each sees what the earlier ones found.  Returns findings by op name.
 
+    stop: asked before each op; once it says True, KeyboardInterrupt is raised.
     Findings of earlier runs on the same vectors stand in for ops that are not run now (a sample leaves out known copies).
     """
     fingerprint = embeddings.spec.fingerprint
     known = store.findings(dataset, fingerprint)
     fresh: dict[str, Findings] = {}
     for op in ops:
+        if stop():
+            raise KeyboardInterrupt
         context = context_of(
             store,
             dataset,

@@ -88,15 +88,19 @@ def plan_from_json(text: str, where: str = "plan") -> Plan:
         changes = tuple(Change(c["id"], c["field"], c["before"], c["after"], c["reason"]) for c in document["changes"])
         return Plan(document["dataset"], changes, tuple(document["vectors"]), spec, document["basis"], document["extras"])
     except (ValueError, KeyError, TypeError) as err:
-        raise ConfigError(f"{where}: this is not a plan of curate: {err!r}") from err
+        raise ConfigError(
+            f"{where}: this is not a plan of curate ({err}). Make one with: curate plan --dataset ID --to FILE"
+        ) from err
 
 
 def read_plan(path: Path) -> Plan:
     """The plan in a file.  Raises ConfigError when it cannot be read."""
     try:
         return plan_from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: cannot be read: {err}") from err
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read: {err.strerror or err}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: this is not a plan of curate ({err})") from err
 
 
 def check_fresh(store: Store, plan: Plan) -> list[Change]:

@@ -6,6 +6,8 @@ served by the same calls, which then do nothing.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +160,15 @@ def presentation(store: Store, dataset: str, spec: EmbedderSpec | None) -> Prese
     found = store.findings(dataset, spec.fingerprint).get(MAP)
     live = store.embedded_ids(dataset, spec.fingerprint) if found else ()
     points = found.evidence["points"] if found else {}
-    return Presentation(spec, {i: points[i] for i in live if i in points}, bool(store.cached(f"text-tower:{spec.fingerprint}")))
+    made = (
+        [store.basis(dataset), spec.fingerprint, *(found.summary.get(key) for key in ("method", "dims", "seed"))]
+        if found
+        else []
+    )
+    # Named by what it was made from: the last digits of its points depend on the number of threads.
+    name = hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16] if made else ""
+    text = bool(store.cached(f"text-tower:{spec.fingerprint}"))
+    return Presentation(spec, {i: points[i] for i in live if i in points}, name, text)
 
 
 def shown_anew(store: Store, connector: Connector, dataset: str, dataset_id: str, spec: EmbedderSpec | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -34,24 +34,35 @@ class Pulled:
         return {kind: n for kind, n in sorted(self.media.items()) if kind != media}
 
 
-def pull(store: Store, connector: Connector, dataset: str, dataset_id: str, *, reporter: Reporter | None = None) -> Pulled:
+def pull(
+    store: Store,
+    connector: Connector,
+    dataset: str,
+    dataset_id: str,
+    *,
+    reporter: Reporter | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Pulled:
     """Lists the whole dataset into the store, page by page; rows that are gone retire, once the listing is complete.
 
     dataset: the store's key.  dataset_id: as the connector takes it.  Content decides what is new: a row whose version is
-    known costs nothing later.  Raises ConfigError for a dataset without rows, ConnectorError from the platform.
+    known costs nothing later.  stop: asked after each page; once it says True, KeyboardInterrupt is raised and nothing kept.
+    Raises ConfigError for a dataset without rows, ConnectorError from the platform.
     """
     reporter = reporter or Silent()
     media: Counter[str] = Counter()
-    listing = store.begin_listing(dataset)
     cursor = None
-    for page in _pages(store, connector, dataset, dataset_id):
-        listing.add(page.items)
-        media.update(item.media_type for item in page.items)
-        cursor = page.cursor or cursor
-        reporter.progress("pull", media.total(), None)
-    if not media:
-        raise ConfigError(f"dataset {dataset} is empty: no rows that can be read. Nothing was changed.")
-    counts = listing.finish(cursor=cursor, complete=True)
+    with store.begin_listing(dataset) as listing:
+        for page in _pages(store, connector, dataset, dataset_id):
+            listing.add(page.items)
+            media.update(item.media_type for item in page.items)
+            cursor = page.cursor or cursor
+            reporter.progress("pull", media.total(), None)
+            if stop():
+                raise KeyboardInterrupt
+        if not media:
+            raise ConfigError(f"dataset {dataset} is empty: no rows that can be read. Nothing was changed.")
+        counts = listing.finish(cursor=cursor, complete=True)
     reporter.progress("pull", media.total(), media.total())
     return Pulled(counts, dict(media))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from curate.pipeline.judge import judge
 from curate.pipeline.plan import make_plan, plan_to_json
 from curate.pipeline.platform import HeldVectors, fitting, project_extras, pushable, remember_towers, shown_anew, vector_target
 from curate.pipeline.pull import Pulled, pull
-from curate.pipeline.push import push
+from curate.pipeline.push import ending, push
 from curate.protocols import Connector, CurationOp, Embedder
 from curate.store import Run, Store
 from curate.types import Applied, Batch, EmbedderSpec, Failure, Findings, Plan
@@ -210,8 +210,28 @@ def sync(
         sent = pushable(connector, embedder.spec, vectors=job.vectors)
         fields = fitting(connector, job.dataset_id, spec=sent, fields=owned, create=not job.dry_run)
     run = store.new_run(job.dataset, "sync")
+    with ending(store, run):
+        result = _synced(store, connector, embedder, job, run, (owned, sent, fields), seconds, reporter=reporter, stop=stop)
+        store.finish_run(run.id, "planned" if job.dry_run else "done", result.as_dict())
+    return result
+
+
+def _synced(
+    store: Store,
+    connector: Connector,
+    embedder: Embedder,
+    job: Job,
+    run: Run,
+    places: tuple[frozenset[str], EmbedderSpec | None, Collection[str] | None],
+    seconds: dict[str, float],
+    *,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> Synced:
+    """The stages.  places: fields that the ops own, spec of the vectors to push, fields that the platform takes."""
+    owned, sent, fields = places
     with _timed(seconds, "pull"):
-        pulled = pull(store, connector, job.dataset, job.dataset_id, reporter=reporter)
+        pulled = pull(store, connector, job.dataset, job.dataset_id, reporter=reporter, stop=stop)
     for kind, count in pulled.others(embedder.spec.media).items():
         reporter.say(f"{count:,} {kind} rows are skipped: {embedder.spec.name} takes {embedder.spec.media}")
     if not pulled.of(embedder.spec.media):
@@ -232,10 +252,8 @@ def sync(
     pushed = None
     if not job.dry_run:
         with _timed(seconds, "push"):
-            pushed = push(store, connector, job.dataset_id, plan, run_id=run.id, reporter=reporter)
-    result = Synced(run, job, connector.name, embedder.spec, pulled, embedded, findings, plan, pushed, seconds)
-    store.finish_run(run.id, "planned" if job.dry_run else "done", result.as_dict())
-    return result
+            pushed = push(store, connector, job.dataset_id, plan, run_id=run.id, reporter=reporter, stop=stop)
+    return Synced(run, job, connector.name, embedder.spec, pulled, embedded, findings, plan, pushed, seconds)
 
 
 def _embed_and_judge(
@@ -265,7 +283,7 @@ def _embed_and_judge(
             )
         try:
             with _timed(seconds, "judge"):
-                return embedded.after(before), _judged(store, embedder, job, reporter)
+                return embedded.after(before), _judged(store, embedder, job, reporter, stop)
         except Corrupt as err:
             if verify:
                 raise
@@ -274,7 +292,7 @@ def _embed_and_judge(
     raise AssertionError
 
 
-def _judged(store: Store, embedder: Embedder, job: Job, reporter: Reporter) -> dict[str, Findings]:
+def _judged(store: Store, embedder: Embedder, job: Job, reporter: Reporter, stop: Callable[[], bool]) -> dict[str, Findings]:
     embeddings = store.embeddings(job.dataset, embedder.spec.fingerprint)
     if not len(embeddings):
         return {}
@@ -289,6 +307,7 @@ def _judged(store: Store, embedder: Embedder, job: Job, reporter: Reporter) -> d
         logit=getattr(embedder, "logit", ""),
         logit_scale=getattr(embedder, "logit_scale", None),
         reporter=reporter,
+        stop=stop,
     )
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.report._sections import LISTED, Told, counted, number, share
+from curate.report._sections import LISTED, Told, number, share
+from curate.report._words import counted, steps_of
 from curate.report.parts import Bar, Bars, Branch, Group, Section, Shown, Step, Table, Tile
 from curate.types import Findings, Scalar
 
@@ -180,7 +181,7 @@ def quality(found: Findings | None) -> Told | None:
 
 
 def tags(found: Findings | None) -> Told | None:
-    """The hierarchy tags as a tree with counts, one tree a facet."""
+    """The hierarchy tags as a tree with counts, one tree a facet, and what their threshold promises."""
     if found is None:
         return None
     trees = []
@@ -190,18 +191,36 @@ def tags(found: Findings | None) -> Told | None:
             continue
         paths = [str(value) for value in found.values[name].values() if value]
         tagged |= {item for item, value in found.values[name].items() if value}
-        branches = _branches([path.split("/") for path in paths])
+        branches = _branches([steps_of(path) for path in paths])
         facet = name.removeprefix("path").removeprefix("_")
         trees += [Branch(facet, len(paths), branches)] if facet else list(branches)
-    if not trees:
+    kept_back = int(found.summary.get("abstained") or 0)
+    if not tagged and not kept_back:
         return None
-    kept_back = found.summary.get("abstained")
     were = "was" if len(tagged) == 1 else "were"
     line = f"{counted(len(tagged), 'row')} {were} tagged" + (
-        f"; {int(kept_back):,} were left untagged for want of evidence." if kept_back else "."
+        f"; {kept_back:,} were left untagged for want of evidence." if kept_back else "."
     )
     text = "Every row got the most specific tag that is supported. A count holds the rows at a tag and below it."
+    text = " ".join([text, *_promises(found)])
     return Told(Section("tags", "Tags", text, tree=trees), [line], tile=Tile(f"{len(tagged):,}", "rows tagged", "tags"))
+
+
+def _promises(found: Findings) -> list[str]:
+    """One sentence a facet: what the threshold promises, or that it promises nothing."""
+    said = []
+    facets = found.evidence.get("facets") or found.summary.get("facets") or {}
+    for name, facet in facets.items():
+        where = "" if len(facets) == 1 else f"{name}: "
+        tau, bound = facet.get("tau"), facet.get("risk_bound")
+        if facet.get("calibrated"):
+            most = "" if bound is None else f": at most {share(float(bound), 1)} of the images get a wrong tag"
+            said.append(f"{where}calibrated on labelled rows, tau = {number(tau)}{most}.")
+        elif tau is None:
+            said.append(f"{where}no threshold keeps the risk that was asked on the labelled rows, so nothing is tagged.")
+        else:
+            said.append(f"{where}uncalibrated: tau = {number(tau)} promises nothing; give labelled rows and a risk.")
+    return [one[0].upper() + one[1:] for one in said]
 
 
 def _branches(paths: Sequence[Sequence[str]]) -> tuple[Branch, ...]:

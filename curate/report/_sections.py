@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.report._words import counted, steps_of
 from curate.report.parts import Bar, Bars, Group, Map, Section, Shown, Step, Tile
 from curate.types import Findings, Scalar
 
@@ -66,11 +67,6 @@ def share(part: float, whole: float) -> str:
     if percent < 0.1:
         return "under 0.1 %"
     return f"{percent:.1f} %" if percent < 9.95 and percent != round(percent) else f"{percent:.0f} %"
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A count with its noun: "1 row", "2,000 rows"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def number(value: Any) -> str:
@@ -260,5 +256,5 @@ def _colours(
     if "sample" in values:
         colours["sample"] = ["chosen" if values["sample"].get(i) else "other" for i in ids]
     if "tag" in values:
-        colours["tag"] = [str(values["tag"].get(i) or "untagged").partition("/")[0] for i in ids]
+        colours["tag"] = [(steps_of(str(values["tag"].get(i) or "")) or ["untagged"])[0] for i in ids]
     return colours | {name: [str(held.get(i, "none")) for i in ids] for name, held in fields.items() if held}

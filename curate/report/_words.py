@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -18,6 +19,11 @@ def shown(text: Any, length: int = 60) -> str:
     return f"{head[: length - end - 1]}…{tail[-end:]}"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: "1 row", "2,000 rows"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def _spelled(text: str) -> str:
     return "".join(character if character.isprintable() else _code(character) for character in text)
 
@@ -27,3 +33,8 @@ def _code(character: str) -> str:
         return " "
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def steps_of(path: str) -> list[str]:
+    """The names of a tag's path; a slash or backslash inside a name has a backslash before it."""
+    return [re.sub(r"\\(.)", r"\1", step) for step in re.findall(r"(?:\\.|[^/\\])+", path)]

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from curate.report import _judged, _sections
-from curate.report.parts import Bars, Gate, Histogram, Map, Report, Section, Step, Table, Tile
+from curate.report._words import counted
+from curate.report.parts import Bars, Curve, Gate, Histogram, Map, Report, Section, Step, Table, Tile
 from curate.types import EmbedderSpec, Failure, Findings, Scalar
 
 
@@ -18,7 +19,7 @@ class Material:
 
     dataset: as addressed.  spec: of the vectors.  rows: live rows.  vectors: rows with a vector.  findings: by op name.
     failures: rows without a vector.  fields: field of the platform -> id -> value (labels, splits).  map: points, or None.
-    histograms, bars, tables: further measurements (distance from root, compression).  made: versions, config, command.
+    histograms, bars, curves, tables: further measurements (distance from root, compression).  made: versions, config, command.
     flags: what every command of "What to do next" needs to find the same store, such as "--store demo/store".
     """
 
@@ -32,6 +33,7 @@ class Material:
     map: Map | None = None
     histograms: Sequence[Histogram] = ()
     bars: Sequence[Bars] = ()
+    curves: Sequence[Curve] = ()
     tables: Sequence[Table] = ()
     made: Mapping[str, str] = field(default_factory=dict)
     gates: Sequence[Gate] = ()
@@ -60,7 +62,7 @@ def build_report(material: Material) -> Report:
     sections = [part.section for part in told]
     if failed is not None:
         found.append(
-            f"{_sections.counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
+            f"{counted(len(m.failures), 'row')} could not be read or embedded, for the reasons listed below."
         )
         steps.append(Step("Try the failed rows again", f"curate embed{_which(m)} --retry-failed"))
         tiles.append(Tile(f"{len(m.failures):,}", "rows failed", "failures"))
@@ -94,10 +96,10 @@ def _rows_line(m: Material) -> str:
 
 
 def _measured(m: Material) -> Section | None:
-    if not (m.histograms or m.bars or m.tables):
+    if not (m.histograms or m.bars or m.curves or m.tables):
         return None
     text = "How the vectors are spread" + (", and what compressed ones would cost." if m.tables else ".")
-    return Section("measured", "Measurements", text, bars=m.bars, histograms=m.histograms, tables=m.tables)
+    return Section("measured", "Measurements", text, bars=m.bars, histograms=m.histograms, curves=m.curves, tables=m.tables)
 
 
 def _failed(failures: Sequence[Failure], dataset: str) -> Section | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from curate.errors import MissingExtra
 from curate.report._words import shown
+from curate.report.curve import drawing
 from curate.report.parts import Map, Report, measured
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def page(report: Report, thumb: Thumb) -> str:
             note=note,
             failed=sum(not gate.passed for gate in report.gates),
             measured=measured,
+            drawing=drawing,
             first=FIRST_GROUPS,
             shots=FIRST_IMAGES,
             map_note=drawn(report.map).note if report.map else "",

@@ -57,6 +57,31 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a curve.  label: what it is, written beside it.  text: its values in words.  strong: it stands out."""
+
+    label: str
+    x: float
+    y: float
+    text: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What is gained for what is paid: points with x > 0 on a logarithmic axis, y on a straight one.
+
+    A line joins the points that no other beats with both a smaller x and a larger y.
+    """
+
+    title: str
+    x_name: str
+    y_name: str
+    points: Sequence[Point]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text under a head.  numeric: columns that are set flush right."""
 
@@ -90,6 +115,7 @@ class Section:
     groups: Sequence[Group] = ()
     bars: Sequence[Bars] = ()
     histograms: Sequence[Histogram] = ()
+    curves: Sequence[Curve] = ()
     tables: Sequence[Table] = ()
     tree: Sequence[Branch] = ()
     left_out: str = ""

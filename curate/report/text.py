@@ -63,6 +63,13 @@ def _section(section: Section) -> Iterator[Any]:
             table.add_row(Text(shown(bar.label, 40), style=style), Text(length, style="blue"), Text(bar.text, style=style))
         yield table
         yield from _more(len(bars.bars) - ROWS, "more")
+    for curve in section.curves:
+        table = _plain_table(curve.title, ("", curve.x_name, curve.y_name), frozenset({1, 2}))
+        for point in sorted(curve.points, key=lambda p: -p.x)[:ROWS]:
+            style = "bold" if point.strong else ""
+            cells = (shown(point.label, 40), f"{point.x:,.6g}", f"{point.y:.3f}")
+            table.add_row(*(Text(cell, style=style) for cell in cells))
+        yield table
     for part in section.tables:
         yield table_of(part)
         yield from _more(len(part.rows) - ROWS, "more rows")

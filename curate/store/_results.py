@@ -18,7 +18,7 @@ import numpy.typing as npt
 from curate.errors import StoreError
 from curate.store._catalog import Catalog
 from curate.store._disk import make_folder
-from curate.store._rows import dataset_key, dump
+from curate.store._rows import basis, dataset_key, dump
 from curate.types import Change, Findings, Rejected, Scalar
 
 
@@ -70,8 +70,8 @@ class Results:
             self.db.run(f"DELETE FROM finding_array WHERE finding IN ({old})", where)  # noqa: S608 - no text of anybody's in it
             self.db.run("DELETE FROM finding WHERE dataset=? AND fingerprint=? AND op=?", where)
             new = self.db.insert(
-                "INSERT INTO finding(dataset, fingerprint, op, fields, body) VALUES(?,?,?,?,?)",
-                (*where, dump(sorted(findings.values)), dump(body)),
+                "INSERT INTO finding(dataset, fingerprint, op, fields, body, basis) VALUES(?,?,?,?,?,?)",
+                (*where, dump(sorted(findings.values)), dump(body), basis(self.db, dataset)),
             )
             packed = ((new, name, _packed(array)) for name, array in findings.arrays.items())
             self.db.many("INSERT INTO finding_array(finding, name, body) VALUES(?,?,?)", packed)
@@ -85,6 +85,16 @@ class Results:
         newest: dict[str, str] = dict(rows)
         with self.db.decoding():
             return {op: Findings(op=op, **json.loads(newest[op])) for op in sorted(newest)}
+
+    def outdated(self, dataset: str, fingerprint: str) -> list[str]:
+        """Ops that judged other rows than there are now, sorted."""
+        return [
+            str(op)
+            for (op,) in self.db.rows(
+                "SELECT op FROM finding WHERE dataset=? AND fingerprint=? AND basis NOT IN ('', ?) ORDER BY op",
+                (dataset_key(self.db, dataset), fingerprint, basis(self.db, dataset)),
+            )
+        ]
 
     def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
         """Name -> the array that an op kept beside its findings; {} where there are none."""

@@ -6,6 +6,7 @@ one transaction, and is never edited once released: add another.
 - row: what the last listing showed.  edition: number of the content version; 0 is the first one ever seen.
 - edition: versions a row had before, so that coming back to one finds its vectors.
 - vector: where the vector of (embedder, row, edition) is: a slot of a segment.
+- finding: what an op found on the rows of `basis` ("": judged before that was kept).
 - finding_array: columns that an op keeps beside its findings, compressed; they go with them.
 - fact, thumb: what decoding saw, by (row, edition), whatever the embedder.
 """
@@ -49,5 +50,7 @@ CREATE TABLE pushed(spec INTEGER NOT NULL, target TEXT NOT NULL, row INTEGER NOT
     """
 CREATE TABLE finding_array(key INTEGER PRIMARY KEY, finding INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
     UNIQUE(finding, name)) STRICT;
+CREATE INDEX thumb_pack ON thumb(pack);
+ALTER TABLE finding ADD COLUMN basis TEXT NOT NULL DEFAULT '';
 """,
 )

@@ -312,6 +312,10 @@ class Store:
         """Op -> its newest findings (with these vectors, or with any)."""
         return self._results.findings(dataset, fingerprint)
 
+    def outdated(self, dataset: str, fingerprint: str) -> list[str]:
+        """Ops whose findings are of other rows, or other versions of them, than the last listing showed; sorted."""
+        return self._results.outdated(dataset, fingerprint)
+
     def arrays(self, dataset: str, fingerprint: str, op: str) -> dict[str, npt.NDArray[Any]]:
         """Name -> the array that an op kept beside its findings (`Findings.arrays`); {} where there are none."""
         return self._results.arrays(dataset, fingerprint, op)

@@ -237,7 +237,7 @@ def _check_presentation(factory: Callable[[], Connector], dataset_id: str, items
     if not isinstance(connector, Presents):
         return
     points = {item.id: (float(n), float(n * n)) for n, item in enumerate(items[:50])}
-    presentation = Presentation(CHECK_SPEC if connector.takes_vectors else None, points)
+    presentation = Presentation(CHECK_SPEC if connector.takes_vectors else None, points, "contract-check")
     planned = dict(connector.plan_presentation(dataset_id, presentation))
     demand(bool(planned), "a map that the platform does not show is planned")
     demand(dict(_presenting(factory).plan_presentation(dataset_id, presentation)) == planned, "planning shows nothing")

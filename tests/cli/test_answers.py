@@ -1,5 +1,7 @@
 """What a verb says of rows that were refused, left out or left over."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -73,10 +75,36 @@ def test_sync_takes_imported_vectors_by_name(photos, curate, tmp_path):
     assert document["pushed"]["accepted"] == len(ids) - 1
 
 
-@pytest.mark.parametrize("verb", [("sync", "--model", "pixels"), ("plan",), ("pull",), ("export", "--to", "out")])
-def test_imported_rows_of_their_own_say_what_can_be_done_with_them(photos, curate, tmp_path, verb):
-    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(9, 8)).astype(np.float32))
-    (tmp_path / "ids.txt").write_text("".join(f"row{i}\n" for i in range(9)))
+@pytest.fixture
+def imported(tmp_path, photos, curate):
+    """40 vectors imported as rows of their own, the last two of them copies of the first."""
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    x[38], x[39] = x[0] * 1.0001, x[0] + 1e-4
+    np.save(tmp_path / "v.npy", x)
+    (tmp_path / "ids.txt").write_text("".join(f"row{i}\n" for i in range(40)))
     assert curate("import-vectors", "v.npy", "--ids", "ids.txt", "--geometry", "cosine", "--name", "mine")[0] == 0
-    code, document, said = curate(*verb, "--dataset", "vectors:mine")
-    assert (code, document) == (2, None) and "curate duplicates" in said and "--dataset" in said
+
+
+def test_imported_rows_of_their_own_go_through_the_whole_main_job(imported, curate, tmp_path):
+    (tmp_path / "curate.toml").write_text("[ops.duplicates]\nradius = 0.001\n")
+    given = ("--dataset", "vectors:mine", "--sample", "5")
+    code, document, _ = curate("sync", *given, "--json")
+    assert code == 0 and document["model"]["name"] == "mine" and document["rows"]["reused"] == 40
+    assert document["duplicates"] == {"groups": 1, "rows": 2} and document["sample"]["rows"] == 5
+    with (tmp_path / ".curate/results/curate.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert sum(row["duplicate"].startswith("copy-of/") for row in rows.values()) == 2
+    _, again, _ = curate("sync", *given, "--json")
+    assert again["plan"] == {"changes": 0, "vectors": 0}
+    code, undone, _ = curate("undo", document["run_id"], "--json")
+    assert code == 0 and undone["restored"] == document["pushed"]["accepted"]
+    code, planned, _ = curate("plan", "--dataset", "vectors:mine", "--to", "plan.json", "--json")
+    assert code == 0 and planned["plan"]["changes"] == document["pushed"]["accepted"]
+    assert curate("apply", "plan.json", "--json")[1]["pushed"]["accepted"] == planned["plan"]["changes"]
+
+
+def test_imported_rows_have_no_files(imported, curate):
+    code, document, said = curate("export", "--to", "out", "--dataset", "vectors:mine")
+    assert (code, document) == (2, None) and "no files" in said and "export-vectors" in said
+    code, _, said = curate("sync", "--dataset", "vectors:yours")
+    assert code == 4 and "import-vectors" in said

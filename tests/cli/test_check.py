@@ -35,6 +35,17 @@ def test_the_platform_is_not_needed(gates, photos, tmp_path):
     assert code == 0 and document["passed"]
 
 
+def test_rows_that_no_run_came_to_yet_are_counted_and_older_results_named(gates, photos, curate):
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(photos / "late.png")
+    curate("pull", "--dataset", "folder:photos")
+    code, document, said = gates("max_failed_rate = 0")
+    assert code == 1 and document["gates"][0]["value"] == pytest.approx(1 / 15)
+    assert "changed since clusters, duplicates were judged" in " ".join(said.split())
+    curate(*SYNC)
+    code, _, said = gates("max_failed_rate = 0")
+    assert code == 0 and "changed since" not in said
+
+
 def test_junit_and_step_summary(gates, tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
@@ -76,6 +87,15 @@ def test_drift_against_a_saved_baseline(gates, photos, curate):
 def test_what_a_gate_misses_is_said(gates, table, says):
     code, document, said = gates(table)
     assert code == 2 and document is None and says in said
+
+
+@pytest.mark.parametrize("held", [b"", b"no archive", None])
+def test_a_damaged_baseline_is_named_with_the_next_step(gates, photos, curate, tmp_path, held):
+    curate("baseline", "save", "--json")
+    (path,) = (tmp_path / ".curate/baselines").glob("*.npz")
+    path.write_bytes(path.read_bytes()[:100] if held is None else held)
+    code, _, said = gates("max_drift = 0.1")
+    assert code == 2 and path.name in said.replace("\n", "") and "curate baseline save" in said
 
 
 def test_leakage_between_splits(photos, curate, tmp_path):

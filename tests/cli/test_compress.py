@@ -98,7 +98,7 @@ def test_evaluate_measures_every_codec_and_changes_nothing(stored, curate, tmp_p
 def test_evaluate_prints_a_table_and_advice(stored, curate):
     code, document, said = curate("compress", "--evaluate", "--codec", "int8", "--max-recall-loss", "0.05")
     assert (code, document) == (0, None)
-    assert "int8" in said and "tc:1" not in said and "to lose at most 5.00% of recall@10" in said
+    assert "int8" in said and "tc:1" not in said and "To lose at most 5.00% of recall@10" in said
 
 
 def test_evaluating_what_is_compressed_says_against_what(stored, curate):
@@ -132,3 +132,31 @@ def test_duplicates_are_refused_below_four_bits(stored, curate):
     code, document, said = curate("duplicates", "--model", "mine", "--radius", "0.16", "--json")
     assert (code, document) == (2, None)
     assert "held as tc:2, which has too few bits to decide duplicates" in said
+
+
+def test_vectors_are_cut_only_where_the_model_declares_the_size(stored, curate, tmp_path):
+    code, document, said = curate("compress", "--dims", "16", "--json")
+    assert (code, document) == (2, None)
+    assert "mine: the model declares no Matryoshka dimension 16" in said and "matryoshka = [512, 256]" in said
+    (tmp_path / "curate.toml").write_text("[models.mine]\nmatryoshka = [16, 8]\n")
+    code, document, said = curate("compress", "--dims", "16", "--codec", "int8", "--json")
+    assert code == 0, said
+    assert (document["model"]["name"], document["model"]["dim"]) == ("mine-16", 16)
+    assert (document["of"], document["codec"]) == (32, "int8")
+    with Store.open(tmp_path / ".curate") as store:
+        sets = {s.spec.name: (s.codec, store.embeddings(s.dataset, s.spec.fingerprint).vectors) for s in store.specs()}
+    assert sets["mine"][0] == "f32" and sets["mine-16"][0] == "int8"
+    np.testing.assert_array_equal(sets["mine"][1], stored)
+    np.testing.assert_allclose(sets["mine-16"][1], stored[:, :16], atol=0.02 * np.abs(stored).max())
+    assert "declares no Matryoshka dimension 12 (declared: 8, 16)" in curate("compress", "--model", "mine", "--dims", "12")[2]
+    assert "cut first, then evaluate" in curate("compress", "--model", "mine", "--dims", "8", "--evaluate")[2]
+    (tmp_path / "curate.toml").write_text('[models.mine]\nmatryoshka = "16"\n')
+    assert "is no list of sizes" in curate("compress", "--model", "mine", "--dims", "16")[2]
+
+
+def test_evaluation_says_what_hangs_on_chance(stored, curate):
+    code, _, said = curate("compress", "--evaluate", "--codec", "int8")
+    assert code == 0 and "with another seed the floats themselves give" in said
+    assert max(map(len, said.splitlines())) <= 120
+    chance = curate("compress", "--evaluate", "--codec", "int8", "--json")[1]["another_seed"]
+    assert all(0 <= chance[key] <= 1 for key in ("clusters", "sample"))

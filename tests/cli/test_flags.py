@@ -88,3 +88,18 @@ def test_help_shows_the_verbs_own_flags_first_and_the_shared_ones_by_subject(cap
     assert places == sorted(places)
     assert main(["models", "fetch", "--help"]) == 0
     assert "\nNetwork:\n  --offline" in capsys.readouterr().out
+
+
+def test_a_model_in_a_module_of_the_working_folder_is_found_by_the_console_script(photos, tmp_path):
+    import re
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    page = (Path(__file__).parent.parent.parent / "docs/extending.md").read_text()
+    body = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Rows" in b)
+    (tmp_path / "mymodel.py").write_text(body)
+    command = ["embed", "--dataset", "folder:photos", "--model", "mymodel:Rows"]
+    script = Path(sys.executable).with_name("curate")
+    done = subprocess.run([script, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "14 vectors computed" in done.stdout, done.stderr

@@ -204,7 +204,7 @@ def test_a_table_in_a_pipe_has_a_line_a_row_and_no_colour(photos, curate, capsys
         (("sync", *BASE, "--ops", "duplicate"), 2, "duplicates"),
         (("sync", *BASE, "--device", "gpu"), 2, "auto"),
         (("sync", *BASE, "--precision", "7"), 2, "precision"),
-        (("sync", "--dataset", "fotos", "--model", "pixels"), 4, "folder:ID, labelbox:ID."),
+        (("sync", "--dataset", "fotos", "--model", "pixels"), 4, "folder:ID, labelbox:ID"),
         (("snyc",), 2, "sync"),
         (("undo", "no-such-run"), 2, "curate sync"),
         (("duplicates", "--dataset", "folder:photos", "--model", "pixels"), 2, "curate"),

@@ -6,6 +6,8 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import numpy as np
+
 import connectors.fiftyone_commands as commands
 from connectors._fiftyone_database import OPTIONS
 from curate.cli import main
@@ -16,7 +18,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "fiftyone.md").read_text(encoding="
 
 def test_the_page_runs(fo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    dataset("NAME", pictures(tmp_path / "photos"))
+    made = dataset("NAME", pictures(tmp_path / "photos"))
+    vectors = np.random.default_rng(0).normal(size=(14, 8))
+    made.set_values("clip", dict(zip(made.values("id"), vectors, strict=True)), key_field="id")
     run, count = "", 0
     for kind, body in re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         if kind == "python":
@@ -34,7 +38,7 @@ def test_the_page_runs(fo, tmp_path, monkeypatch, capsys):
                 run = document["run_id"] if (document.get("pushed") or {}).get("accepted") else run
             else:
                 assert words[:2] == ["pip", "install"]
-    assert count == 9
+    assert count == 11
 
 
 def test_the_settings_of_the_page_are_all_there_are():

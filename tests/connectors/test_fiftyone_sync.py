@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.connectors.fiftyone_place import dataset, pictures
+from tests.connectors.test_fiftyone_pull import groups
 from tests.connectors.test_fiftyone_push import shown
 
 
@@ -198,6 +199,16 @@ def test_stdout_holds_the_document_alone(photos, fiftyone_server, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["seen"] == 14 and "MongoDB" in done.stderr
+
+
+def test_point_clouds_beside_images_are_named_and_skipped(fo, photos, tmp_path, curate):
+    made = groups(fo, tmp_path)
+    code, document, said = curate("sync", "--dataset", "fiftyone:groups", "--model", "pixels", "--json")
+    assert code == 0 and document["rows"]["seen"] == 6 and document["rows"]["skipped"] == {"point-cloud": 3}, said
+    assert "3 point-cloud rows are skipped" in said
+    made.reload()
+    assert made.load_brain_results("curate_sim", cache=False).total_index_size == 6
+    assert made.load_brain_results("curate_viz", cache=False).points.shape == (6, 2)
 
 
 def test_a_saved_view_is_synced_by_itself(photos, sync):

@@ -27,7 +27,7 @@ def test_rows_are_found_by_content_and_in_a_fixed_order(place):
     items = place.items()
     assert list(items) == ["a.dat", "apple.heic", "b/a.JPG", "b/z.png", "broken.jpg", "notes.txt"]
     assert {i: item.media_type for i, item in items.items() if item.media_type != "image"} == {"notes.txt": "text"}
-    assert place.said == [f"2 other files in {place.root} are neither images nor .txt; they are no rows"]
+    assert place.said == [f"neither images nor .txt, so no rows: 2 other files in {place.root}"]
     assert place.connector().read(items["b/a.JPG"]) == JPEG
 
 

@@ -409,6 +409,11 @@ def test_key_and_signatures_appear_nowhere(box, dataset, tmp_path):
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 4
     seen += done.stdout + done.stderr
+    argv = [sys.executable, "-m", "curate", "report", "--dataset", f"labelbox:{dataset}", "--model", "pixels"]
+    argv += ["--store", str(store), "--to", str(tmp_path / "report.html"), "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0 and (tmp_path / "report.html").stat().st_size > 1000, done.stderr
+    seen += done.stdout + done.stderr
     log = (tmp_path / "debug.log").read_text()
     assert "UpsertDataRowMetadata" in log, "the SDK did write its debug log"
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:

@@ -102,3 +102,13 @@ def test_an_allowed_host_may_be_reached_over_http(tmp_path):
 
     made = Platform({"endpoint": "http://labelbox.lan"}, allow_hosts=("labelbox.lan",))
     assert made.endpoint == "http://labelbox.lan/graphql"
+
+
+def test_a_long_wait_is_said_once():
+    from connectors._labelbox_wire import Bucket
+
+    said = []
+    bucket = Bucket(1500, notify=said.append)
+    for seconds in (2, 60, 60, 59.5):
+        bucket.close(seconds)
+    assert said == ["Labelbox asks to wait 60 s (its rate limit); going on after that"]

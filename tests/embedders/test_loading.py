@@ -64,6 +64,7 @@ def test_a_pickle_that_carries_code_is_refused_and_nothing_runs(tmp_path, euclip
     with pytest.raises(EmbedderError, match="carries something that is not a number") as caught:
         embedders.load(name)
     assert "Nothing of it was run" in str(caught.value) and not trap.exists()
+    assert "it names getattr" in str(caught.value) and "weights_only" not in str(caught.value)
     torch.load(path, weights_only=False)  # The canary does sing where it is let.
     assert trap.exists()
 

@@ -107,14 +107,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_dripped_header(self, rest):
         self.drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 1000)
 
-    def drip(self, data):
-        for n in range(len(data)):
+    def do_dripped_headers(self, rest):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        self.drip(b"X: y\r\n" * 200, every=0.3, size=6)
+
+    def do_dripped_to_the_end(self, rest):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        self.drip(b"x" * 1000, every=0.3)
+
+    def drip(self, data, *, size=1, every=0.05):
+        for n in range(0, len(data), size):
             try:
-                self.wfile.write(data[n : n + 1])
+                self.wfile.write(data[n : n + size])
                 self.wfile.flush()
             except OSError:
                 break
-            time.sleep(0.05)
+            time.sleep(every)
         self.close_connection = True
 
 

@@ -82,7 +82,7 @@ def test_retry_after_is_read_as_seconds_or_date(get):
     assert caught.value.retry_after is None
 
 
-@pytest.mark.parametrize("path", ["hang", "drip", "dripped_header"])
+@pytest.mark.parametrize("path", ["hang", "drip", "dripped_header", "dripped_headers", "dripped_to_the_end"])
 def test_the_time_limit_is_for_everything_together(get, path):
     start = time.monotonic()
     with pytest.raises(Transient, match=r"within 0\.4 s"):

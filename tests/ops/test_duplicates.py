@@ -168,6 +168,17 @@ def test_leakage_between_splits_is_all_found_and_only_that():
     assert not touched & set(ids[:9])
 
 
+def test_facts_of_all_rows_are_not_read_once_for_each_group():
+    reads = []
+    for centres in (5, 40):
+        ids, x = clumps(centres=centres)
+        context = context_for(ids)
+        asked = []
+        Duplicates(radius=0.05)(embeddings_of(ids, x), dataclasses.replace(context, fact=lambda n: asked.append(n) or ()))
+        reads.append(len(asked))
+    assert reads[0] == reads[1] > 0
+
+
 def test_all_rows_equal_is_one_group():
     count = 3_000
     ids = [f"{n:05d}" for n in range(count)]
