@@ -19,11 +19,14 @@ import numpy.typing as npt
 
 from connectors.fiftyone_plugin._sidecar import Ids, Sidecar
 from curate.errors import ConfigError, EmbedderError
+from curate.geometry import norms
 from curate.index import Pairs, nearest, neighbours_within
 from curate.types import EmbedderSpec, Vectors
 
-DECODED_BYTES = 1 << 29
-"""Up to this size the decoded vectors are kept between queries; above, each query decodes a block at a time."""
+DECODED_BYTES = 1 << 28
+"""Up to this size the decoded vectors are kept between queries, twice; above, each query decodes a block at a time."""
+SPARE = 32
+"""So many rows more than asked for are looked at exactly."""
 BLOCK = 16_384
 MOST_PAIRS = 20_000_000
 """More pairs than this are not held in memory at once."""
@@ -88,6 +91,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         self._ids: Ids = np.zeros(0, "U24")
         self._codes = np.zeros((0, 0), np.uint8)
         self._decoded: Vectors | None = None
+        self._moved: tuple[Vectors, Vectors, Vectors] | None = None
         self._pairs: tuple[float, Rows, Pairs] | None = None
         self._tower: TextTower | None = None
         base.SimilarityIndex.__init__(self, samples, config, brain_key, backend=backend)
@@ -210,7 +214,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
             return
         ids, codes = self._sidecar.read()
         there = np.isin(ids, np.array(self._everything().values("id"), dtype="U24"))
-        self._ids, self._codes, self._decoded, self._pairs = ids[there], codes[there], None, None
+        self._ids, self._codes, self._decoded, self._moved, self._pairs = ids[there], codes[there], None, None, None
         self._seen = now
         super().reload()  # what FiftyOne remembers of the current view
 
@@ -298,6 +302,10 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
     ) -> tuple[Rows, npt.NDArray[np.float64]]:
         """Positions in `current` by exact distance to one query, or to several by aggregation; ties by id."""
         geometry = self._sidecar.spec.space
+        if k is not None and not reverse and len(queries) == 1 and k + SPARE < len(current) // 4:
+            near = self._near(queries, current, k)
+            if near is not None:
+                return near
         distances = np.empty((len(queries), len(current)))
         for start in range(0, len(current), BLOCK):
             block = self._vectors(current[start : start + BLOCK])
@@ -307,6 +315,34 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         whole: npt.NDArray[np.float64] = np.maximum(fold(distances, axis=0), 0)
         order = np.lexsort((np.arange(len(whole)), -whole if reverse else whole))[:k]
         return order, whole[order]
+
+    def _near(self, query: Vectors, current: Rows, k: int) -> tuple[Rows, npt.NDArray[np.float64]] | None:
+        """The k nearest by one product and an exact look at what it proposes; None where that cannot be shown to be exact.
+
+        For points a, b moved to their mean |a - b|^2 / 2 = |a|^2 / 2 - (a . b - |b|^2 / 2): the last bracket orders them.
+        """
+        geometry = self._sidecar.spec.space
+        self._vectors(current[:0])  # decodes all, where that is to be kept
+        if not geometry.flat or self._decoded is None:
+            return None
+        if self._moved is None:
+            points = geometry.prepare(self._decoded)
+            middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
+            moved = points - middle
+            self._moved = middle, moved, np.asarray(norms(moved) ** 2 / 2, np.float32)
+        middle, moved, half = self._moved
+        asked = geometry.prepare(query)[0] - middle
+        closeness = (moved @ asked - half)[current]
+        proposed = np.argpartition(closeness, len(current) - k - SPARE)[len(current) - k - SPARE :]
+        block = self._vectors(current[proposed])
+        exact = geometry.distance(block, np.broadcast_to(query[0], block.shape))
+        order = np.lexsort((proposed, exact))[:k]
+        own = float(norms(asked[None])[0]) ** 2 / 2
+        # Everything that was not proposed lies at least this far, but for the rounding of the product.
+        least = own - float(closeness[proposed].min()) - 1e-5 * (own + float(half.max()))
+        if float(geometry.chord(exact[order[-1]])) ** 2 / 2 >= least:
+            return None
+        return proposed[order], np.maximum(exact[order], 0)
 
     def _all_neighbours(self, current: Rows, k: int | None, reverse: bool, return_dists: bool) -> Any:
         """For every row of the view its k nearest others, as positions in the view."""

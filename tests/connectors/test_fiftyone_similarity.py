@@ -77,6 +77,24 @@ def test_queries_rank_by_true_distance_before_and_after_others(made, fiftyone_co
     assert [str(i) for i in far] == truth(vectors()[3])[0][::-1][:3]
 
 
+@pytest.mark.parametrize("geometry", ["cosine", "euclidean"])
+def test_the_nearest_few_are_those_of_the_whole_ranking(fo, fiftyone_connect, geometry):
+    made = fo.Dataset("rows", persistent=True, overwrite=True)
+    made.add_samples([fo.Sample(filepath=f"/nowhere/{n}.png") for n in range(400)])
+    x = vectors(400)
+    x[200:260] = x[200]  # more rows at one distance than are looked at
+    index = index_of(made, fiftyone_connect(), spec(geometry=geometry), x)
+    used = 0
+    for query in (x[3], x[200], index.get_embeddings()[0][17]):
+        whole = index._ranked(query[None], index._current(), 400, False, None)
+        for k in (1, 5, 20):
+            rows, far = index._ranked(query[None], index._current(), k, False, None)
+            used += index._near(query[None], index._current(), k) is not None
+            assert list(rows) == list(whole[0][:k])
+            np.testing.assert_array_equal(far, whole[1][:k])
+    assert used >= 6
+
+
 def test_duplicates_are_all_pairs_within_the_distance(made, fiftyone_connect):
     index = index_of(made, fiftyone_connect())
     decoded, _, _ = index.get_embeddings()
