@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+# The folder of this file holds a fiftyone.py that is not the package.
+sys.path[0] = str(ROOT)
 
 from tests.connectors.fiftyone_place import server  # noqa: E402
 

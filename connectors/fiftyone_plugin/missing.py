@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+WRAPPED = {"container": {"sx": {"& code, & pre": {"whiteSpace": "pre-wrap", "overflowWrap": "anywhere"}}}}
 PANEL, OPERATOR = "curate_panel", "curate_missing"
 
 
@@ -17,7 +18,7 @@ def explanation(err: ImportError) -> str:
         why = f"**{name}**, which curate needs, is not installed in the Python that runs the App"
     command = f'{sys.executable} -m pip install "curate-vision[fiftyone,models]"'
     return (
-        f"### Curate cannot start\n\n{why[0].upper()}{why[1:]}.\n\n"
+        f"**Curate cannot start**\n\n{why[0].upper()}{why[1:]}.\n\n"
         f"Install it there, then restart the App:\n\n```\n{command}\n```\n\n"
         f"To take the plugin away instead: `curate fiftyone uninstall`, or delete its folder from FiftyOne's plugins.\n\n"
         f"What Python said: `{err}`"
@@ -43,7 +44,7 @@ def parts(err: ImportError) -> list[Any]:
         def render(self, ctx: Any) -> Any:
             """The explanation."""
             panel = types.Object()
-            panel.md(text, name="missing")
+            panel.md(text, name="missing", componentsProps=WRAPPED)
             return types.Property(panel, view=types.GridView(pad=3, gap=2))
 
     class Explain(foo.Operator):  # type: ignore[misc]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
 
 BY_FIELD = ("ordered", "balanced", "uncertain")
+WIDE = "\u00a0" * 6
 SAMPLE_FORM: Mapping[str, tuple[str, str, str]] = {
     "budget": ("How many", "10%", "500 or 10%"),
     "given": ("Leave out", "", "labeled or split=test"),
@@ -212,5 +213,6 @@ def tags(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
 
 
 def _line(branch: tree.Branch) -> str:
-    mark = "▾" if branch.is_open and branch.has_more else "▸" if branch.has_more else "  "
-    return f"{'      ' * branch.depth}{mark} {branch.name}"
+    """A tag with its mark, indented by spaces that a browser keeps."""
+    mark = "▾" if branch.is_open and branch.has_more else "▸" if branch.has_more else "·"
+    return f"{WIDE * branch.depth}{mark} {branch.name}"

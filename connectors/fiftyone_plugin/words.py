@@ -68,7 +68,7 @@ def plan_line(plan: PlanView) -> str:
         parts.append(f"the vectors of {counted(plan.vectors, 'sample')}")
     if plan.also:
         parts.append(", ".join(plan.also))
-    return "; ".join(parts) or "nothing: the dataset shows all of this already"
+    return " and ".join(parts) or "nothing: the dataset shows all of this already"
 
 
 def size(number: int) -> str:

@@ -180,7 +180,7 @@ def browser(folder, *, width=1500, height=950, scheme="dark"):
         try:
             context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen','true')")
             page = context.pages[0] if context.pages else context.new_page()
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(150_000)
             page.seen = []
             page.on("pageerror", lambda error: page.seen.append(str(error)))
             yield page
