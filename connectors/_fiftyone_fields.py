@@ -13,7 +13,7 @@ from typing import Any
 from connectors._fiftyone_rows import Place, plain
 from connectors._fiftyone_views import SavedViews
 from curate.errors import ConfigError
-from curate.types import Applied, Change, Rejected, Scalar, field_kind
+from curate.types import Applied, Change, Rejected, Scalar, field_kind, join_path, split_path
 
 DUPLICATE_TAG = "curate:duplicate"
 SAMPLE_TAG = "curate:sample"
@@ -154,13 +154,13 @@ def is_path(field: str) -> bool:
 
 def steps_of(field: str, path: Scalar) -> list[dict[str, Any]]:
     """The labels of one path, root first: label, level (0 at the root), parent, path, facet."""
-    names = str(path).split("/") if path else []
+    names = split_path(str(path)) if path else []
     return [
         {
             "label": name,
             "level": level,
             "parent": names[level - 1] if level else None,
-            "path": "/".join(names[: level + 1]),
+            "path": join_path(names[: level + 1]),
             "facet": field.removeprefix("path").removeprefix("_") or None,
         }
         for level, name in enumerate(names)

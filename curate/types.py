@@ -230,6 +230,25 @@ def field_kind(name: str) -> str | None:
     return "string" if name.startswith("path_") else None
 
 
+def join_path(names: Sequence[str]) -> str:
+    """`animal/dog/beagle`; a slash or backslash inside a name is written with a backslash before it."""
+    return "/".join(name.replace("\\", "\\\\").replace("/", "\\/") for name in names)
+
+
+def split_path(path: str) -> list[str]:
+    """The names of a path; the inverse of `join_path`."""
+    names, here, quoted = [], "", False
+    for character in path:
+        if quoted or character not in "\\/":
+            here, quoted = here + character, False
+        elif character == "\\":
+            quoted = True
+        else:
+            names.append(here)
+            here = ""
+    return [*names, here]
+
+
 def in_chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """`rows` in consecutive pieces of at most `size`."""
     for start in range(0, len(rows), size):

@@ -20,7 +20,7 @@ ARROWS = {
     "codecs": LOW,
     "fidelity": LOW | {"codecs"},
     "index": LOW,
-    "taxonomy": {"errors"},
+    "taxonomy": {"errors", "types"},
     "ops": LOW | {"index", "protocols", "taxonomy"},
     "embedders": LOW | {"media", "protocols"},
     "store": {"types", "geometry", "codecs", "errors"},

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from curate.errors import ConfigError, UnknownName
-from curate.taxonomy import join_path, parse_taxonomy, read_taxonomy, split_path
+from curate.taxonomy import parse_taxonomy, read_taxonomy
+from curate.types import join_path, split_path
 
 PETS = """
 animal:

@@ -282,7 +282,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
             raise ConfigError("the tags changed since this was drawn; click again")
         path = lines[row].path
         closing = opened == f"{facet}:{path}" or opened.startswith(f"{facet}:{path}/")
-        parent = path.rpartition("/")[0]
+        parent = tree.parent_of(path)
         ctx.panel.state.opened = (f"{facet}:{parent}" if parent else "") if closing else f"{facet}:{path}"
         self._grid(ctx, at, tree.unsure_first(values.get(facet, {}), confidence, path), f"samples of {path or 'all tags'}")
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from connectors.fiftyone_plugin.reading import class_fields, counted
 from curate.store import Store
-from curate.types import EmbedderSpec, Scalar
+from curate.types import EmbedderSpec, Scalar, join_path, split_path
 
 COLOURS = (
     "#4e9af1", "#ff8c42", "#3ecf8e", "#e45c7a", "#b58cf5", "#f2c14e", "#46c7d6", "#f48fb1", "#9ccc65", "#c58b6b", "#7f8cff",
@@ -119,7 +119,7 @@ def _values(
         return store.values(dataset, spec.fingerprint, "clusters").get("cluster", {})
     # Of a path its first two tags: deeper ones would each have a colour of their own.
     paths = store.values(dataset, spec.fingerprint, "tag").get(by, {})
-    return {i: "/".join(str(v).split("/")[:2]) for i, v in paths.items() if v}
+    return {i: join_path(split_path(str(v))[:2]) for i, v in paths.items() if v}
 
 
 def _clouds(values: Sequence[Scalar], by: str, known: Mapping[str, Scalar]) -> list[Cloud]:

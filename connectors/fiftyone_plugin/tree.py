@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from curate.store import Store
-from curate.types import EmbedderSpec, Scalar
+from curate.types import EmbedderSpec, Scalar, join_path, split_path
 
 FACETS = "path"
 SURE = 0.8
@@ -49,26 +49,32 @@ def branches(paths: Mapping[str, Scalar], confidence: Mapping[str, Scalar], open
         if not value:
             continue
         doubtful = _number(confidence.get(item)) < SURE
-        parts = str(value).split("/")
+        parts = split_path(str(value))
         for depth in range(1, len(parts) + 1):
-            name = "/".join(parts[:depth])
+            name = join_path(parts[:depth])
             count[name] += 1
             unsure[name] += doubtful
     below: dict[str, list[str]] = {}
     for name in count:
-        below.setdefault(name.rpartition("/")[0], []).append(name)
+        below.setdefault(parent_of(name), []).append(name)
     lines: list[Branch] = []
 
     def add(names: Sequence[str]) -> None:
         for name in sorted(names, key=lambda n: (-count[n], n)):
             is_open = opened == name or opened.startswith(f"{name}/")
             more = below.get(name, [])
-            lines.append(Branch(name, name.rpartition("/")[2], name.count("/"), count[name], unsure[name], bool(more), is_open))
+            steps = split_path(name)
+            lines.append(Branch(name, steps[-1], len(steps) - 1, count[name], unsure[name], bool(more), is_open))
             if is_open:
                 add(more)
 
     add(below.get("", []))
     return lines
+
+
+def parent_of(path: str) -> str:
+    """The path of the tag above; "" for one at the top."""
+    return join_path(split_path(path)[:-1])
 
 
 def unsure_first(paths: Mapping[str, Scalar], confidence: Mapping[str, Scalar], path: str) -> list[str]:

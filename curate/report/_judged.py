@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curate.report._sections import LISTED, Told, number, share
-from curate.report._words import counted, steps_of
+from curate.report._words import counted
 from curate.report.parts import Bar, Bars, Branch, Group, Section, Shown, Step, Table, Tile
-from curate.types import Findings, Scalar
+from curate.types import Findings, Scalar, split_path
 
 IMAGES = 48
 """Images shown of one list."""
@@ -191,7 +191,7 @@ def tags(found: Findings | None) -> Told | None:
             continue
         paths = [str(value) for value in found.values[name].values() if value]
         tagged |= {item for item, value in found.values[name].items() if value}
-        branches = _branches([steps_of(path) for path in paths])
+        branches = _branches([split_path(path) for path in paths])
         facet = name.removeprefix("path").removeprefix("_")
         trees += [Branch(facet, len(paths), branches)] if facet else list(branches)
     kept_back = int(found.summary.get("abstained") or 0)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.report._words import counted, steps_of
+from curate.report._words import counted
 from curate.report.parts import Bar, Bars, Group, Map, Section, Shown, Step, Tile
-from curate.types import Findings, Scalar
+from curate.types import Findings, Scalar, split_path
 
 GROUPS = 100
 """Duplicate groups that a report shows; the rest is counted."""
@@ -256,5 +256,5 @@ def _colours(
     if "sample" in values:
         colours["sample"] = ["chosen" if values["sample"].get(i) else "other" for i in ids]
     if "tag" in values:
-        colours["tag"] = [(steps_of(str(values["tag"].get(i) or "")) or ["untagged"])[0] for i in ids]
+        colours["tag"] = [split_path(str(values["tag"].get(i) or "untagged"))[0] for i in ids]
     return colours | {name: [str(held.get(i, "none")) for i in ids] for name, held in fields.items() if held}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 
@@ -33,8 +32,3 @@ def _code(character: str) -> str:
         return " "
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-
-
-def steps_of(path: str) -> list[str]:
-    """The names of a tag's path; a slash or backslash inside a name has a backslash before it."""
-    return [re.sub(r"\\(.)", r"\1", step) for step in re.findall(r"(?:\\.|[^/\\])+", path)]

@@ -8,7 +8,7 @@ Files: YAML (nested names), CSV or TSV of child-parent pairs, WordNet-style is-a
 """
 
 from curate.taxonomy._load import parse_taxonomy, read_taxonomy
-from curate.taxonomy._model import DEFAULT_FACET, TEMPLATES, Facet, Taxonomy, join_path, split_path
+from curate.taxonomy._model import DEFAULT_FACET, TEMPLATES, Facet, Taxonomy
 from curate.taxonomy._records import Record, build
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "Record",
     "Taxonomy",
     "build",
-    "join_path",
     "parse_taxonomy",
     "read_taxonomy",
-    "split_path",
 ]

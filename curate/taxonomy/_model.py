@@ -6,34 +6,17 @@ import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from curate.types import join_path
 
 DEFAULT_FACET = "path"
 """The name of the only facet of a taxonomy that names none."""
 
 TEMPLATES = ("{name}", "a photo of a {name}.", "a photo of a {name}, a type of {parent}.")
 """The texts of a tag; `{parent}` forms are left out at the top, where there is no parent."""
-
-
-def join_path(names: Sequence[str]) -> str:
-    """`animal/dog/beagle`; a slash or backslash inside a name is written with a backslash before it."""
-    return "/".join(name.replace("\\", "\\\\").replace("/", "\\/") for name in names)
-
-
-def split_path(path: str) -> list[str]:
-    """The names of a path; the inverse of `join_path`."""
-    names, here, quoted = [], "", False
-    for character in path:
-        if quoted or character not in "\\/":
-            here, quoted = here + character, False
-        elif character == "\\":
-            quoted = True
-        else:
-            names.append(here)
-            here = ""
-    return [*names, here]
 
 
 @dataclass(frozen=True)

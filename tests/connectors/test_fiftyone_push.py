@@ -2,6 +2,7 @@
 
 import pytest
 
+from connectors._fiftyone_fields import steps_of
 from curate.errors import ConfigError
 from curate.types import Change
 from tests.connectors.fiftyone_place import dataset, pictures
@@ -102,6 +103,11 @@ def fresh(made):
     for sample in made:
         sample.reload(hard=True)
     return made
+
+
+def test_a_slash_inside_a_name_makes_no_label_of_its_own():
+    labels = [(step["label"], step["parent"], step["path"]) for step in steps_of("path", r"sign/50 km\/h")]
+    assert labels == [("sign", None, "sign"), ("50 km/h", "sign", r"sign/50 km\/h")]
 
 
 def test_unsure_images_come_first(photos, fiftyone_connect):

@@ -51,6 +51,12 @@ def test_the_tree_counts_at_and_below_and_opens_one_way_down():
     }  # fmt: skip
 
 
+def test_a_slash_inside_a_name_makes_no_level():
+    lines = tree.branches({"a": r"sign/50 km\/h"}, {}, "sign")
+    assert [(line.name, line.depth, line.path) for line in lines] == [("sign", 0, "sign"), ("50 km/h", 1, r"sign/50 km\/h")]
+    assert tree.parent_of(lines[1].path) == "sign"
+
+
 def test_more_values_than_colours_share_a_grey_cloud_and_every_point_is_drawn():
     values = [f"v{n % 20}" for n in range(200)] + [None] * 5
     clouds = _clouds(values, "field:x", dict(enumerate(values)))
