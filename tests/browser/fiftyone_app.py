@@ -13,6 +13,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tests.browser.chromium import chromium
+
 ROOT = Path(__file__).parent.parent.parent
 SERVER = """
 import os, signal, sys, time
@@ -23,10 +25,6 @@ parent = os.getppid()
 while os.getppid() == parent:
     time.sleep(0.5)
 """
-BROWSER = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --no-proxy-server"
-).split()
 
 
 def free_port():
@@ -169,20 +167,7 @@ class App:
 
 @contextlib.contextmanager
 def browser(folder, *, width=1500, height=950, scheme="dark"):
-    """A page in headless Chromium.  Its errors are collected in `page.seen`."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=shutil.which("chromium"), headless=True, args=BROWSER,
-            viewport={"width": width, "height": height}, color_scheme=scheme,
-        )  # fmt: skip
-        try:
-            context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen','true')")
-            page = context.pages[0] if context.pages else context.new_page()
-            page.set_default_timeout(150_000)
-            page.seen = []
-            page.on("pageerror", lambda error: page.seen.append(str(error)))
-            yield page
-        finally:
-            context.close()
+    """A page of the App in headless Chromium, without the notice that would take every click of a new profile."""
+    seen = "localStorage.setItem('fiftyone-enterprise-tooltip-seen','true')"
+    with chromium(folder, width=width, height=height, scheme=scheme, script=seen, timeout_s=150) as page:
+        yield page

@@ -4,7 +4,7 @@ import pytest
 
 from curate.report import build_report
 from curate.report.html import write_html
-from tests.browser.chromium import Chromium
+from tests.browser.chromium import chromium
 from tests.test_report import GATES, HOSTILE, jpeg, material
 
 pytestmark = pytest.mark.slow
@@ -19,48 +19,54 @@ def url(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Chromium(tmp_path_factory.mktemp("profile")) as chromium:
-        yield chromium
+def page(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+def show(page, url, width, scheme="light"):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    for heard in (page.seen, page.said, page.asked):
+        heard.clear()
+    page.goto(url)
 
 
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_opens_without_errors_or_requests_and_fits(browser, url, width, scheme, tmp_path):
-    browser.open(url, width, scheme=scheme)
-    assert browser.errors() == []
-    assert [u for u in browser.requests() if not u.startswith(("file:", "data:", "blob:", "about:"))] == []
-    assert browser.run("document.documentElement.scrollWidth") <= width
-    red, green, blue = browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
+def test_opens_without_errors_or_requests_and_fits(page, url, width, scheme):
+    show(page, url, width, scheme)
+    assert page.seen == page.said == []
+    assert [u for u in page.asked if not u.startswith(("file:", "data:", "blob:", "about:"))] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")[:3]
     assert (red + green + blue > 600) == (scheme == "light")
-    assert browser.run("[...document.images].every(i => i.loading === 'lazy' && i.src.startsWith('data:image/jpeg'))")
-    browser.picture(tmp_path / "page.png")
-    assert (tmp_path / "page.png").stat().st_size > 10_000
+    assert page.evaluate("[...document.images].every(i => i.loading === 'lazy' && i.src.startsWith('data:image/jpeg'))")
+    assert len(page.screenshot()) > 10_000
 
 
-def test_names_make_no_elements(browser, url):
-    browser.open(url, 1400)
-    assert browser.run("document.querySelectorAll('svg[onload], img[onerror], [onclick]').length") == 0
-    assert browser.run("document.title").startswith("</script><img src=x onerror=alert(1)>.jpg")
-    assert not [e for e in browser.events if e["method"] == "Page.javascriptDialogOpening"]
+def test_names_make_no_elements(page, url):
+    show(page, url, 1400)
+    assert page.evaluate("document.querySelectorAll('svg[onload], img[onerror], [onclick]').length") == 0
+    assert page.title().startswith("</script><img src=x onerror=alert(1)>.jpg")
+    assert page.seen == page.said == []
 
 
-def test_the_map_is_drawn_and_its_colours_change(browser, url):
-    browser.open(url, 1400)
-    drawn = "document.querySelectorAll('#plot .scatterlayer .point').length"
-    assert browser.run(drawn) == len(IDS)
-    assert browser.run("document.getElementById('colour').options.length") == 1
-    text = browser.run("document.querySelector('#plot .legend').textContent")
-    assert "other" in text and browser.run("document.querySelectorAll('#plot script, #plot img').length") == 0
+def test_the_map_is_drawn_and_its_colours_change(page, url):
+    show(page, url, 1400)
+    assert page.locator("#plot .scatterlayer .point").count() == len(IDS)
+    assert page.evaluate("document.getElementById('colour').options.length") == 1
+    text = page.locator("#plot .legend").text_content()
+    assert "other" in text and page.locator("#plot script, #plot img").count() == 0
 
 
-def test_what_is_folded_unfolds(browser, url):
-    browser.open(url, 1400)
-    assert browser.run("document.querySelectorAll('details.rest').length") >= 1
-    assert browser.run("(d => { d.querySelector('summary').click(); return d.open })(document.querySelector('details.rest'))")
+def test_what_is_folded_unfolds(page, url):
+    show(page, url, 1400)
+    assert page.evaluate("document.querySelectorAll('details.rest').length") >= 1
+    assert page.evaluate("(d => { d.querySelector('summary').click(); return d.open })(document.querySelector('details.rest'))")
 
 
-def test_prints_to_several_pages(browser, url):
-    browser.open(url, 1000)
-    pdf = browser.pdf()
+def test_prints_to_several_pages(page, url):
+    show(page, url, 1000)
+    pdf = page.pdf(print_background=True)
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page") > 3
