@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.cli._session import Session, verb
+from curate.errors import ConfigError, CurateError
 
 if TYPE_CHECKING:
     from curate.pipeline.sync import Synced
@@ -34,7 +35,7 @@ FAILED = 3
 @click.option(
     "--deprioritize-duplicates", "queue_project", default="", metavar="PROJECT", help="Label copies that wait there last."
 )
-@click.option("--all", "every", is_flag=True, help="Every dataset of curate.toml, one after the other.")
+@click.option("--all", "every", is_flag=True, help="Every dataset of curate.toml, one after the other; goes on when one fails.")
 def command(
     session: Session,
     sample: str,
@@ -67,7 +68,14 @@ def command(
     for one in sessions:
         one.projects = {key: value for key, value in projects.items() if value}
         options = {"sample": sample, "taxonomy": taxonomy, "precision": precision, "vectors": not no_vectors}
-        document, code = _run(one, names, options, report_to)
+        try:
+            document, code = _run(one, names, options, report_to)
+        except CurateError as err:
+            if not every:
+                raise
+            # One place that cannot be reached must not keep the others from their nightly sync.
+            one.warn(f"error: {one.flags['dataset']}: {err}")
+            document, code = {"dataset": one.flags["dataset"], "error": str(err)}, err.exit_code
         documents.append(document)
         codes.append(code)
     session.emit({"datasets": documents} if every else documents[0])
@@ -85,8 +93,6 @@ def run_sync(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _each(session: Session) -> list[Session]:
-    from curate.errors import ConfigError
-
     if not session.config.datasets:
         raise ConfigError("--all needs [datasets.NAME] tables in curate.toml; write one with: curate init")
     return [Session({**session.flags, "dataset": name}) for name in session.config.datasets]

@@ -267,6 +267,16 @@ def test_a_dataset_of_curate_toml_is_used_with_its_own_model(photos, curate, tmp
     assert code == 0 and len(document["datasets"]) == 1
 
 
+def test_one_dataset_that_fails_does_not_keep_the_others(photos, curate, tmp_path):
+    (tmp_path / "empty").mkdir()
+    tables = [f'[datasets.{name}]\naddress = "folder:{name}"\nmodel = "pixels"\n' for name in ("empty", "photos")]
+    (tmp_path / "curate.toml").write_text("\n".join(tables))
+    code, document, said = curate("sync", "--all", "--json")
+    broken, fine = document["datasets"]
+    assert code == 2 and broken["dataset"] == "empty" and broken["error"] in " ".join(said.split())
+    assert fine["rows"]["embedded"] == 14 and fine["pushed"]["rejected"] == 0
+
+
 def test_a_bare_existing_path_is_a_folder(photos, curate):
     code, document, said = curate("sync", "--dataset", "photos", "--model", "pixels", "--json")
     assert code == 0 and document["dataset"] == "folder:photos" and "an existing path" in said
