@@ -23,6 +23,7 @@ COLUMNS = (
 """Names of the features of a large pair, in order."""
 
 _REFINE = 200
+_WHERE_IT_LIES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 class Fit(NamedTuple):
@@ -75,14 +76,14 @@ def _matches(a: View, b: View) -> tuple[Grey, Grey]:
         return none, none
     product = a.flat @ b.flat.T
     first = product.argmax(axis=1)
-    rows = np.arange(len(product))
-    top = product[rows, first]
-    mutual = product.argmax(axis=0)[first] == rows
-    product[rows, first] = -1
-    second = product.max(axis=1)
+    top = product[np.arange(len(product)), first]
+    # Most rows fail one of the cheap tests; the second best and the order of ties are looked up for the rest only.
+    rows = np.flatnonzero((top > 0.75) & (top >= product.max(axis=0)[first]))
+    rows = rows[product[:, first[rows]].argmax(axis=0) == rows]
+    others = product[rows]
+    others[np.arange(len(rows)), first[rows]] = -1
     # Hellinger rows: squared distance 2 - 2 p; the ratio test of SIFT on it.
-    clear = (1 - top) < 0.81 * (1 - second)
-    keep = mutual & clear & (top > 0.75)
+    keep = rows[(1 - top[rows]) < 0.81 * (1 - others.max(axis=1))]
     return a.points[keep], b.points[first[keep]]
 
 
@@ -151,11 +152,14 @@ def _coarse_agreement(a: View, b: View, matrix: Affine) -> float:
     (small_a, by_a), (small_b, by_b) = _shrunk(a, COARSE), _shrunk(b, COARSE)
     m = _scaled(matrix, by_a, by_b)
     size = small_b.shape[1::-1]
+    if small_a.shape == small_b.shape and np.array_equal(m, _WHERE_IT_LIES):
+        return _zncc(small_a.ravel(), small_b.ravel())
     moved = cv2.warpAffine(small_a, m, size, flags=cv2.INTER_LINEAR)
-    inside = cv2.warpAffine(np.ones_like(small_a), m, size, flags=cv2.INTER_NEAREST) > 0.5
-    if inside.sum() < 0.12 * inside.size:
+    inside = cv2.warpAffine(np.ones(small_a.shape, np.uint8), m, size, flags=cv2.INTER_NEAREST) > 0
+    covered = np.count_nonzero(inside)
+    if covered < 0.12 * inside.size:
         return -1.0
-    return _zncc(moved[inside], small_b[inside]) * float(min(1.0, 0.6 + inside.mean()))
+    return _zncc(moved[inside], small_b[inside]) * float(min(1.0, 0.6 + covered / inside.size))
 
 
 def _refined(a: View, b: View, matrix: Affine) -> Affine:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -32,6 +34,9 @@ LEAST_SMALL = 0.66
 
 HELD = 20_000
 """Views held at once, about 60 KB each: 1.2 GB."""
+
+WORKING = 256
+"""Of those, how many keep what they have worked out: 330 MB."""
 
 _AHEAD = 256
 
@@ -230,11 +235,11 @@ def judge_pairs(images: Images, pairs: Candidates, progress: Progress = lambda *
     """Lays every pair over each other."""
     if images.tiny is not None:
         return _judge_small(images.tiny, pairs)
-    cache: dict[int, View] = {}
+    working = _Working(images)
 
     def look(pair: int) -> tuple[Grey | None, bool]:
         i, j = int(pairs.i[pair]), int(pairs.j[pair])
-        return compare(_held(cache, i, images), images.view(j).fresh(), mirrors=bool(pairs.turned[pair]))
+        return compare(working.view(i), working.view(j), mirrors=bool(pairs.turned[pair]))
 
     def tick(done: int) -> None:
         progress("comparing pairs", done, len(pairs.i))
@@ -250,14 +255,29 @@ def judge_pairs(images: Images, pairs: Candidates, progress: Progress = lambda *
     return Judged(shipped_model("large").probability(rows), mirrored, evidence)
 
 
-def _held(cache: dict[int, View], row: int, images: Images) -> View:
-    """The first image of a run of pairs is kept with all it has read: pairs are sorted by it."""
-    found = cache.get(row)
-    if found is None:
-        if len(cache) > 16:
-            cache.clear()
-        found = cache.setdefault(row, images.view(row).fresh())
-    return found
+class _Working:
+    """Views of the last images looked at, with all they have read and worked out, up to 1.3 MB each; for several threads.
+
+    Pairs are sorted by their first image, and the second one of a run is often that of the next.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self._held: OrderedDict[int, View] = OrderedDict()
+        self._lock = Lock()
+
+    def view(self, row: int) -> View:
+        with self._lock:
+            found = self._held.get(row)
+            if found is not None:
+                self._held.move_to_end(row)
+                return found
+        made = self._images.view(row).fresh()
+        with self._lock:
+            found = self._held.setdefault(row, made)
+            while len(self._held) > WORKING:
+                self._held.popitem(last=False)
+        return found
 
 
 def _judge_small(images: SmallImages, pairs: Candidates) -> Judged:

@@ -55,7 +55,7 @@ class View:
     @cached_property
     def flat_mirrored(self) -> Grey:
         """`flat` of the mirror image: a mirror turns the order of the bins round, nothing else."""
-        return _rooted(self.descriptors[:, _PERMUTED])
+        return np.take(self.flat, _PERMUTED, axis=1)
 
     def mirrored(self) -> View:
         """The mirror image, its keypoints carried over."""
@@ -74,8 +74,9 @@ class View:
 
 def _rooted(descriptors: Pixels) -> Grey:
     wide = descriptors.astype(np.float32)
-    total = wide.sum(axis=1, keepdims=True)
-    return np.asarray(np.sqrt(np.divide(wide, total, out=np.zeros_like(wide), where=total > 0)), dtype=np.float32)
+    # Whole numbers, so that their sum is exact; a row of zeros stays one.
+    wide /= np.maximum(wide.sum(axis=1, keepdims=True), 1)
+    return np.sqrt(wide, out=wide)
 
 
 def enlarged(pixels: Pixels) -> Pixels:

@@ -248,3 +248,49 @@ def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
     blind = context_for(ids, store=kept)
     again = Duplicates()(embeddings_of(ids, weak_vectors([images[i] for i in ids]), "euclidean"), blind)
     assert (again.evidence["decided_by"], again.evidence["radius"]) == ("distance", fitted["radius"])
+
+
+def by_every_product(a, b):
+    """Matches as they are defined, every step for every row."""
+    product = a.flat @ b.flat.T
+    rows, first = np.arange(len(product)), product.argmax(axis=1)
+    top = product[rows, first]
+    mutual = product.argmax(axis=0)[first] == rows
+    product[rows, first] = -1
+    keep = mutual & ((1 - top) < 0.81 * (1 - product.max(axis=1))) & (top > 0.75)
+    return a.points[keep], b.points[first[keep]]
+
+
+def test_the_short_cuts_of_matching_change_no_match():
+    from dataclasses import replace
+
+    from curate.ops._aligned import _matches
+
+    views = [view_of(picture(n)) for n in range(3)] + [view_of(COPIES["turned"](picture(0)))]
+    # Equal descriptors tie everywhere: the first row of a tie is the one that counts.
+    doubled = np.concatenate([views[0].descriptors[:40]] * 3)
+    views.append(replace(views[0], descriptors=doubled, points=views[0].points[: len(doubled)]))
+    found = 0
+    for a in views:
+        for b in views:
+            ours, plain = _matches(a, b), by_every_product(a, b)
+            assert all(np.array_equal(x, y) for x, y in zip(ours, plain, strict=True))
+            found += len(plain[0])
+    assert found > 200
+
+
+def test_the_mirror_images_descriptors_are_those_of_mirrored_bins_to_the_last_digit():
+    from curate.ops._views import _PERMUTED, _rooted
+
+    view = view_of(picture(1))
+    assert np.array_equal(view.flat_mirrored, _rooted(view.descriptors[:, _PERMUTED]))
+    assert not _rooted(np.zeros((2, 128), np.uint8)).any()
+
+
+def test_views_that_are_let_go_give_the_same_decisions(album, monkeypatch):
+    from curate.ops import _pixels
+
+    held = judged(album)
+    monkeypatch.setattr(_pixels, "WORKING", 1)
+    monkeypatch.setattr(_pixels, "HELD", 0)
+    assert judged(album) == held
