@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curate.ops._residual import residuals
+from curate.ops._strips import lone_strips
 from curate.ops._views import COARSE, Affine, Grey, View, bare
 
 COLUMNS = (
@@ -196,6 +197,7 @@ def _overlaid(a: View, b: View, matrix: Affine) -> tuple[View, Any, View] | None
     moved = cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     inside = cv2.warpAffine(np.full(a.rgb.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST)
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inside[lone_strips(a.grey, b.grey, matrix)] = 0
     if np.count_nonzero(inside) < 0.1 * inside.size or np.count_nonzero(inside) < 600:
         return None
     return bare(np.asarray(moved, np.uint8)), inside > 0, b

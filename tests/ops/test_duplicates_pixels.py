@@ -225,7 +225,7 @@ def test_memory_is_written_in_few_values_and_survives():
     row = np.linspace(-0.3, 0.4, 50).astype(np.float32)
     memory.put("ab12", packed([row, row[:0]]))
     memory.flush()
-    assert list(kept) == ["duplicates/v2/images/ab"]
+    assert list(kept) == ["duplicates/v3/images/ab"]
     again, empty = unpacked(Remembered(kept.get, kept.__setitem__, "images").get("ab12"), (50, 0))
     assert np.allclose(again, row, atol=0.4 / 127)
     assert empty.shape == (0,)

@@ -1,0 +1,67 @@
+"""Strips pasted over the edge of a picture: a caption's bar, a letterbox.
+
+What lies under such a bar is gone, as if it had been cropped away, so it is no evidence against a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.ops._views import Affine, Grey
+
+_NEAR = 10.0
+_LEAST, _MOST = 0.04, 0.35
+_INSIDE, _BEYOND = 0.55, 0.3
+_SHARP = 3
+
+
+def strips(grey: Grey) -> npt.NDArray[np.uint8]:
+    """Mask (h, w), 1 on the bars of one tone along an edge of a grey image (h, w), whatever is written on them.
+
+    A bar is 4 to 35 % of the side, more than half of each of its lines is of its tone, and it ends within three lines:
+    a plain background, which ends where the object begins, is none.
+    """
+    mask = np.zeros(grey.shape, np.uint8)
+    for turn in range(4):
+        # np.rot90 gives views: the bar is always sought along the first lines.
+        depth = _depth(np.rot90(grey, turn))
+        np.rot90(mask, turn)[:depth] = 1
+    return mask
+
+
+def _depth(grey: Any) -> int:
+    most = int(_MOST * len(grey))
+    tone = float(np.median(grey[: max(2, len(grey) // 50)]))
+    alike = (np.abs(grey[: most + _SHARP + 1] - tone) <= _NEAR).mean(axis=1)
+    outside = np.flatnonzero(alike < _INSIDE)
+    if not len(outside):
+        return 0
+    end = int(outside[0])
+    if not _LEAST * len(grey) <= end <= most:
+        return 0
+    return end + 1 if alike[end : end + _SHARP].min() < _BEYOND else 0
+
+
+def lone_strips(a: Grey, b: Grey, matrix: Affine) -> npt.NDArray[np.bool_]:
+    """Mask on `b`'s pixels (h, w): under a bar that one of two images has and the other has not.
+
+    Bars that both have (the heads of two forms) are compared like everything else.
+    matrix: 2x3, from the pixels of `a` to those of `b`.
+    """
+    import cv2
+
+    size = b.shape[1::-1]
+    sides = [cv2.warpAffine(strips(a), matrix, size, flags=cv2.INTER_NEAREST) > 0, strips(b) > 0]
+    found = np.zeros(b.shape, dtype=bool)
+    for mine, other in (sides, sides[::-1]):
+        count, labels = cv2.connectedComponents(mine.astype(np.uint8))
+        for part in range(1, count):
+            here = labels == part
+            if other[here].mean() < 0.1:
+                found |= here
+    if found.any():
+        found = cv2.dilate(found.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return found
