@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import ConfigError, EmbedderError, UnknownName
+from curate.errors import ConfigError, EmbedderError, GeometryError, UnknownName
 from curate.geometry import Array
 from curate.index import STRATEGIES
 from curate.ops._decide import (
@@ -34,7 +34,7 @@ from curate.types import Embeddings, Findings, Scalar
 def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, Context]:
     """The same rows by id, with a context that is aligned to them: no result then depends on the order they came in.
 
-    Raises EmbedderError naming a row whose vector is not finite.
+    Raises EmbedderError naming a row whose vector is not finite, GeometryError naming one that is zero in cosine.
     """
     order = sorted(range(len(embeddings)), key=lambda row: embeddings.ids[row])
     sorted_already = order == list(range(len(order)))
@@ -45,6 +45,9 @@ def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, C
     bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1, dtype=np.float64)))
     if bad.size:
         raise EmbedderError(f"the vector of {ids[bad[0]]!r} is not finite")
+    nowhere = np.flatnonzero(~vectors.any(axis=1)) if embeddings.geometry.kind == "cosine" else bad
+    if nowhere.size:
+        raise GeometryError(f"the vector of {ids[nowhere[0]]!r} is zero, which has no direction in cosine distance")
     if sorted_already:
         return Embeddings(ids, vectors, embeddings.spec), context
 
