@@ -28,6 +28,9 @@ SHOWN = 20
 @click.option("--protect", multiple=True, metavar="FIELD=VALUE", help="Rows that are never called copies.")
 @click.option("--between", default=None, metavar="FIELD", help="Only copies between different values, such as split (leakage).")
 @click.option("--reach", type=float, default=None, metavar="X", help="Keep pairs up to X times the radius for other cuts (1).")
+@click.option(
+    "--strategy", default=None, metavar="S", help="Search of pairs by distance: auto, blas, projection, bf16 or gpu (auto)."
+)
 @click.option("--pairs", default=None, metavar="FILE.csv", help="Write every pair that was looked at.")
 @click.option("--suggest", is_flag=True, help="Show pairs around the cut, and how many rows other cuts would remove.")
 @click.option("--audit", type=int, default=None, metavar="N", help="Draw N decided pairs to judge by eye.")
@@ -67,6 +70,7 @@ def command(session: Session, **asked: Any) -> int:
             "dataset": target.address,
             **{name: findings.evidence[name] for name in ("precision", "radius", "unit", "groups")},
             **{name: value for name, value in findings.evidence.items() if name not in ("groups",)},
+            "between": op.between,
             "counts": findings.summary,
         }
         if asked["pairs"]:
@@ -86,7 +90,9 @@ def _options(session: Session, asked: dict[str, Any]) -> dict[str, Any]:
         options["keep"] = [name.strip() for name in asked["keep"].split(",") if name.strip()]
     if asked["protect"]:
         options["protect"] = list(asked["protect"])
-    return options | {name: asked[name] for name in ("precision", "radius", "between", "reach") if asked[name] is not None}
+    return options | {
+        name: asked[name] for name in ("precision", "radius", "between", "reach", "strategy") if asked[name] is not None
+    }
 
 
 def _embed_pixels(session: Session, embeddings: Embeddings) -> Callable[[Sequence[Any]], Any] | None:
@@ -157,6 +163,8 @@ def _judged(session: Session, path: Path) -> int:
     line = (
         f"{right} of {judged} judged pairs are copies: the precision is at least {document['at_least']:.3f} (95 % confidence)"
     )
+    if not judged:
+        line = f"no pair of {path} is judged yet: write yes or no into the column 'copy'"
     session.emit(document, line, *([f"{left} pairs are not judged yet"] if left else []))
     return 0
 
@@ -169,14 +177,15 @@ def _shown(address: str, document: dict[str, Any]) -> list[Any]:
     counts, by_pixels = document["counts"], document["decided_by"] == "pixels"
     how = f"probability >= {document['cut']:.3g}, by pixels" if by_pixels else f"{document['unit']} <= {document['radius']:.4g}"
     found = f"{counted(counts['rows'], 'copy', 'copies')} in {counted(counts['groups'], 'group')}"
-    table = Table(title=f"{found} of {address} ({how})")
+    across = f" between different values of {document['between']!r}" if document["between"] else ""
+    table = Table(title=f"{found} of {address}{across} ({how})")
     for column in ("stays", "why", "copies"):
         table.add_column(column, overflow="fold")
     for group in document["groups"][:SHOWN]:
         copies = ", ".join(f"{c['id']} ({c['kind']})" for c in group["copies"][:6])
         rest = len(group["copies"]) - 6
         table.add_row(group["keep"], group["why"], copies + (f" and {rest} more" if rest > 0 else ""))
-    lines: list[Any] = [table]
+    lines: list[Any] = [table, f"candidates: {document['strategy']}, {counts['candidates']:,} pairs looked at"]
     if len(document["groups"]) > SHOWN:
         lines.append(f"{len(document['groups']) - SHOWN:,} more groups: --json lists them all")
     if not by_pixels and document.get("calibration") is None:
@@ -187,8 +196,28 @@ def _shown(address: str, document: dict[str, Any]) -> list[Any]:
             cuts.add_column(column, justify="right")
         for row in document["suggest"]["cuts"]:
             cuts.add_row(f"{row['cut']:.4g}", f"{row['groups']:,}", f"{row['rows']:,}")
-        lines.append(cuts)
+        lines += [_pairs_around(document["suggest"]["around"], by_pixels), cuts]
     for name in ("pairs", "audit"):
         if name in document:
             lines.append(f"wrote {document[name]['file']}")
+    if "audit" in document:
+        drawn = document["audit"]
+        if drawn["pairs"]:
+            bound = f"the precision is at least {drawn['bound_if_all_are_copies']:.3f} (95 % confidence)"
+            lines.append(f"{counted(drawn['pairs'], 'pair')} to judge; if all are copies, {bound}; then --judged FILE.csv")
+        else:
+            lines.append("no pair was decided by pixels or distance: there is nothing to judge")
     return lines
+
+
+def _pairs_around(pairs: list[dict[str, Any]], by_pixels: bool) -> Any:
+    """The pairs nearest to the cut, those above it first."""
+    from rich.table import Table
+
+    value = "probability" if by_pixels else "distance"
+    table = Table(title="pairs around the cut")
+    for column in ("row", "row", value, "decided"):
+        table.add_column(column, overflow="fold", justify="right" if column == value else "left")
+    for pair in pairs:
+        table.add_row(pair["a"], pair["b"], f"{pair[value]:.4g}", "copy" if pair["decided"] else "no copy")
+    return table

@@ -95,17 +95,24 @@ def rows_of(x: Vectors, rows: Rows) -> Vectors:
 
 
 def by_vectors(
-    embeddings: Embeddings, context: Context, reps: Rows, radius: float, *, only: Only | None = None, reach: float = 0.0
+    embeddings: Embeddings,
+    context: Context,
+    reps: Rows,
+    radius: float,
+    *,
+    only: Only | None = None,
+    reach: float = 0.0,
+    strategy: str = "auto",
 ) -> tuple[Scored, str]:
     """All pairs of `reps` decided by their distance, as far as their codec allows (`Context.band`); and the search strategy.
 
-    reach: pairs up to this distance are listed too, not decided.
+    reach: pairs up to this distance are listed too, not decided.  strategy: of `curate.index.STRATEGIES`.
     """
     geometry = embeddings.geometry
     band = context.band(radius)
     reach = max(radius, reach, band[1] if band else 0.0)
     x = rows_of(embeddings.vectors, reps)
-    pairs = neighbours_within(x, geometry, min(reach + 2 * GUARD, geometry.largest))
+    pairs = neighbours_within(x, geometry, min(reach + 2 * GUARD, geometry.largest), strategy=strategy)
     i, j, distance = reps[pairs.i], reps[pairs.j], pairs.distance
     if only is not None:
         mask = only(i, j)
@@ -121,6 +128,7 @@ def by_pixels(
     precision: float,
     radius: float,
     only: Only | None = None,
+    strategy: str = "auto",
 ) -> tuple[Scored, dict[str, Any]]:
     """Candidate pairs of `reps` laid over each other; rows without pixels are decided by `radius`.
 
@@ -155,16 +163,18 @@ def by_pixels(
         evidence=judged.evidence,
     )
     unread = reps[~images.has]
-    strategy = "exact nearest neighbours"
+    how = "exact nearest neighbours"
     if len(unread):
         bare = np.zeros(len(embeddings), dtype=bool)
         bare[unread] = True
-        others, _ = by_vectors(embeddings, context, reps, radius, only=lambda i, j: _either(bare, i, j, only))
-        scored = joined(scored, others)
+        others, searched = by_vectors(
+            embeddings, context, reps, radius, only=lambda i, j: _either(bare, i, j, only), strategy=strategy
+        )
+        scored, how = joined(scored, others), f"{how}; without pixels {searched}"
     basis = {
         "decided_by": "pixels",
         "cut": cut,
-        "strategy": strategy,
+        "strategy": how,
         "without_pixels": [embeddings.ids[r] for r in unread],
         "radius": radius if len(unread) else None,
     }

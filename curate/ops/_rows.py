@@ -25,6 +25,16 @@ BLOCK = 8192
 """Rows that are held in float64 at once."""
 
 
+def number_of(value: Scalar) -> float | None:
+    """A field's value as a number: text that spells one counts, since a CSV holds nothing but text; None for anything else."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Ordered:
     """Rows sorted by id, so that no result depends on the order in which they came.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.errors import ConfigError, EmbedderError
+from curate.errors import ConfigError, EmbedderError, GeometryError, UnknownName
 from curate.geometry import Array
+from curate.index import STRATEGIES
 from curate.ops._decide import (
     Only,
     by_pixels,
@@ -33,7 +34,7 @@ from curate.types import Embeddings, Findings, Scalar
 def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, Context]:
     """The same rows by id, with a context that is aligned to them: no result then depends on the order they came in.
 
-    Raises EmbedderError naming a row whose vector is not finite.
+    Raises EmbedderError naming a row whose vector is not finite, GeometryError naming one that is zero in cosine.
     """
     order = sorted(range(len(embeddings)), key=lambda row: embeddings.ids[row])
     sorted_already = order == list(range(len(order)))
@@ -44,6 +45,9 @@ def in_id_order(embeddings: Embeddings, context: Context) -> tuple[Embeddings, C
     bad = np.flatnonzero(~np.isfinite(vectors.sum(axis=1, dtype=np.float64)))
     if bad.size:
         raise EmbedderError(f"the vector of {ids[bad[0]]!r} is not finite")
+    nowhere = np.flatnonzero(~vectors.any(axis=1)) if embeddings.geometry.kind == "cosine" else bad
+    if nowhere.size:
+        raise GeometryError(f"the vector of {ids[nowhere[0]]!r} is zero, which has no direction in cosine distance")
     if sorted_already:
         return Embeddings(ids, vectors, embeddings.spec), context
 
@@ -67,6 +71,7 @@ class Duplicates:
     protect: FIELD=VALUE rules; such rows are never called copies, nor those that a connector marks so (`_keep.PROTECTED`).
     between: a field; only rows that differ in it are compared (leakage between splits).
     reach: where the distance decides, pairs up to this multiple of the radius are kept for later, looser cuts.
+    strategy: how pairs within a distance are searched, of `curate.index.STRATEGIES`; "auto" chooses by size and data.
     """
 
     precision: float = 0.99
@@ -75,6 +80,7 @@ class Duplicates:
     protect: Sequence[str] = ()
     between: str | None = None
     reach: float = 1.0
+    strategy: str = "auto"
 
     name = "duplicates"
     owns = frozenset({"duplicate", "duplicate_score"})
@@ -84,6 +90,8 @@ class Duplicates:
             raise ConfigError(f"precision = {self.precision} must lie between 0 and 1 (0.99 = at most 1 in 100 pairs wrong)")
         if not 1 <= self.reach <= 10:
             raise ConfigError(f"reach = {self.reach} must lie between 1 and 10: a multiple of the radius")
+        if self.strategy not in STRATEGIES:
+            raise UnknownName("strategy", self.strategy, STRATEGIES)
         check_keep(self.keep)
 
     def __call__(self, embeddings: Embeddings, context: Context) -> Findings:
@@ -112,14 +120,15 @@ class Duplicates:
         if self.radius is None and not by_text and has_pixels([embeddings.ids[r] for r in reps], context):
             fitted = calibration(embeddings, context, self.precision)
             radius = fitted["radius"] if fitted else usual_radius(rows_of(embeddings.vectors, reps), geometry)
-            scored, how = by_pixels(embeddings, context, reps, precision=self.precision, radius=radius, only=only)
+            more: dict[str, Any] = {"only": only, "strategy": self.strategy}
+            scored, how = by_pixels(embeddings, context, reps, precision=self.precision, radius=radius, **more)
             return scored, {**basis, **how, "calibration": fitted}
         fitted = calibration(embeddings, context, self.precision) if self.radius is None and not by_text else None
         radius = self.radius if self.radius is not None else (fitted or {}).get("radius")
         if radius is None:
             radius = usual_radius(rows_of(embeddings.vectors, reps), geometry)
         reach = min(radius * self.reach, geometry.largest)
-        scored, strategy = by_vectors(embeddings, context, reps, radius, only=only, reach=reach)
+        scored, strategy = by_vectors(embeddings, context, reps, radius, only=only, reach=reach, strategy=self.strategy)
         texts = _texts(context) if by_text else []
         if len(texts):
             scored = with_texts(scored, texts, embeddings, reps, only=only)

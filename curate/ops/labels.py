@@ -12,7 +12,7 @@ from curate.errors import ConfigError
 from curate.geometry import EUCLIDEAN, Geometry
 from curate.index import nearest
 from curate.ops._kmeans import means
-from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, ordered
+from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, number_of, ordered
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -106,7 +106,7 @@ def error_rates(wrong: Mapping[int, bool], groups: Sequence[Scalar], confidence:
     for value, rows in inside.items():
         errors = sum(wrong[row] for row in rows)
         low, high = wilson(errors, len(rows))
-        sure = [float(c) for c in (confidence[row] for row in rows) if isinstance(c, (int, float))] if confidence else []
+        sure = [c for c in (number_of(confidence[row]) for row in rows) if c is not None] if confidence else []
         line: dict[str, Any] = {
             "value": value,
             "rows": len(rows),

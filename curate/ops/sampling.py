@@ -12,7 +12,7 @@ import numpy as np
 from curate.errors import ConfigError, EmbedderError, UnknownName
 from curate.geometry import Geometry
 from curate.ops._choose import at_random, balanced, cluster_centres, facility_location, k_center, uncertain
-from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, nearest, ordered, paired
+from curate.ops._rows import Floats64, Mask, Ordered, Rows, copies_of, nearest, number_of, ordered, paired
 from curate.protocols import Context
 from curate.types import Embeddings, Findings, Scalar, Vectors
 
@@ -211,20 +211,22 @@ def _by_method(
 
 
 def _in_order(values: Sequence[Scalar], k: int, given: Mask | None, *, down: bool) -> Rows:
-    rows = [i for i, value in enumerate(values) if value is not None and (given is None or not given[i])]
-    numeric = all(isinstance(values[i], (int, float)) for i in rows)
-    rows.sort(key=lambda i: float(values[i] or 0) if numeric else str(values[i]), reverse=down)  # stable: ties by id
+    rows = [i for i, value in enumerate(values) if value not in (None, "") and (given is None or not given[i])]
+    numbers = {i: number_of(values[i]) for i in rows}
+    numeric = all(number is not None and math.isfinite(number) for number in numbers.values())
+    rows.sort(key=lambda i: (numbers[i] or 0.0) if numeric else str(values[i]), reverse=down)  # stable: ties by id
     return np.asarray(rows[:k], np.intp)
 
 
 def _numbers(values: Sequence[Scalar], by: str) -> Floats64:
     numbers = np.full(len(values), np.nan)
     for row, value in enumerate(values):
-        if value is None:
+        if value in (None, ""):
             continue
-        if not isinstance(value, (int, float)):
+        number = number_of(value)
+        if number is None:
             raise ConfigError(f"sample: field {by.removeprefix('-')!r} holds {value!r}, which is not a number")
-        numbers[row] = float(value)
+        numbers[row] = number
     return numbers
 
 

@@ -85,3 +85,30 @@ def test_a_radius_decides_by_distance(album, capsys):
 )
 def test_bad_flags_end_with_two(album, capsys, flags):
     assert run(capsys, *flags)[0] == 2
+
+
+def said(capsys, *flags):
+    capsys.readouterr()
+    assert main(["duplicates", "--dataset", "folder:album", *flags]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_terminal_shows_pairs_around_the_cut_the_search_and_the_bound(album, capsys):
+    out = said(capsys, "--precision", "0.9", "--suggest", "--audit", "9", "--audit-file", "audit.csv")
+    assert "exact nearest neighbours" in out
+    assert "pairs around the cut" in out and "no copy" in out
+    assert "2 pairs to judge; if all are copies, the precision is at least 0.224" in out
+    assert "is judged yet" in said(capsys, "--judged", "audit.csv")
+
+
+@pytest.mark.parametrize("strategy", ["blas", "projection"])
+def test_the_search_can_be_forced_and_finds_the_same(album, capsys, strategy):
+    forced = run(capsys, "--radius", "0.05", "--strategy", strategy)[1]
+    assert forced["strategy"].startswith(strategy)
+    assert forced["groups"] == run(capsys, "--radius", "0.05")[1]["groups"]
+    assert f"candidates: {strategy}" in said(capsys, "--radius", "0.05", "--strategy", strategy)
+
+
+def test_an_unknown_search_is_refused_with_the_known_ones(album, capsys):
+    assert main(["duplicates", "--dataset", "folder:album", "--strategy", "bluff"]) == 2
+    assert "unknown strategy 'bluff'" in capsys.readouterr().err

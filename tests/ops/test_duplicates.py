@@ -214,7 +214,7 @@ def test_bad_input_is_refused_with_its_name():
     with pytest.raises(ConfigError, match="FIELD=VALUE"):
         Duplicates(radius=0.1, protect=("split",))(embeddings_of(ids, x), context_for(ids))
     x[4] = 0
-    with pytest.raises(GeometryError, match="zero vector"):
+    with pytest.raises(GeometryError, match="'r004' is zero"):
         Duplicates(radius=0.1)(embeddings_of(ids, x), context_for(ids))
     x[4] = np.nan
     with pytest.raises(EmbedderError, match="'r004' is not finite"):
@@ -233,3 +233,10 @@ def test_stars_follow_the_given_order():
 def test_the_op_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Duplicates().precision = 0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"radius": 0.1}])
+def test_a_zero_vector_is_named_by_its_row(options):
+    data = embeddings_of(["a", "b", "c"], np.array([[1, 0], [0, 1], [0, 0]], np.float32), "cosine")
+    with pytest.raises(GeometryError, match="'c' is zero"):
+        Duplicates(**options)(data, context_for(["a", "b", "c"]))

@@ -141,3 +141,9 @@ def test_settings():
             Labels(**bad)
     with pytest.raises(ConfigError, match="'label'"):
         Labels()(embeddings(np.ones((3, 2))), context({}))
+
+
+def test_confidence_written_as_text_counts():
+    wrong, groups = {0: True, 1: False}, ["a", "a"]
+    assert error_rates(wrong, groups, ["0.5", "0.7"]) == error_rates(wrong, groups, [0.5, 0.7])
+    assert "confidence" not in error_rates(wrong, groups, ["", None])[0]

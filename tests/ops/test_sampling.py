@@ -266,3 +266,19 @@ def test_equal_few_and_no_rows(method, rows):
     known = {"score": [0.5] * rows, "kind": ["a"] * rows}
     found = method_op(method)(embeddings(np.ones((rows, 4), np.float32)), context(fields=known))
     assert len(set(found.evidence["ids"])) == min(rows, 12) == found.summary["rows"]
+
+
+@pytest.mark.parametrize("method", ["ordered", "ordered -", "uncertain"])
+def test_numbers_written_as_text_in_a_table_are_numbers(method):
+    numbers = [round(n, 3) for n in np.random.default_rng(3).uniform(0, 20, 40).tolist()]
+    data = embeddings(points(40))
+    op = Sample(method=method.split()[0], by="-c" if "-" in method else "c", budget=9)
+    assert chosen(op, data, fields={"c": [str(n) for n in numbers]}) == chosen(op, data, fields={"c": numbers})
+
+
+def test_words_are_no_confidence_and_an_empty_cell_is_none():
+    data = embeddings(points(4))
+    op = Sample(method="uncertain", by="c", budget=2)
+    with pytest.raises(ConfigError, match="'high', which is not a number"):
+        chosen(op, data, fields={"c": ["0.1", "high", "0.3", "0.4"]})
+    assert len(chosen(op, data, fields={"c": ["0.1", "", "0.3", None]})) == 2
