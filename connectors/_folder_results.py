@@ -16,15 +16,16 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curate.errors import ConnectorError
-from curate.types import FIELDS, Change, Scalar
+from curate.types import FIELDS, Applied, Change, Rejected, Scalar, field_kind
 
 Values = dict[str, dict[str, Scalar]]
 """Field -> {item id: value}."""
@@ -66,6 +67,23 @@ def _owner(folder: Path) -> str | None:
     return os.fsdecode(found) if found else ""
 
 
+def refusal(change: Change, known: set[str], theirs: Collection[str]) -> str:
+    """Why a change cannot be written, "" if it can."""
+    if change.item_id not in known:
+        return "no such row"
+    if change.field in theirs or change.field in ("", "id"):
+        return f"{change.field!r} is not a field of curate's"
+    value, kind = change.after, field_kind(change.field)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if (kind == "number" and value is not None and not number) or (
+        kind == "string" and not isinstance(value, (str, type(None)))
+    ):
+        return f"{value!r} is not a {kind}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r} is not a finite number"
+    return ""
+
+
 class Results:
     """The results of one dataset.  folder: as `place` gives it; it is made at the first write.
 
@@ -91,6 +109,18 @@ class Results:
             else:
                 values.setdefault(field, {})[item_id] = value
         return values
+
+    def accept(self, changes: Sequence[Change], known: set[str], theirs: Collection[str] = ()) -> Applied:
+        """Appends the changes that can be written; the others come back with the reason.
+
+        known: ids of the dataset's rows.  theirs: fields of the user, which are never written.
+        """
+        rejected = [Rejected(c.item_id, c.field, why) for c in changes if (why := refusal(c, known, theirs))]
+        refused = {(r.item_id, r.field) for r in rejected}
+        accepted = [c for c in changes if (c.item_id, c.field) not in refused]
+        if accepted:
+            self.append(accepted)
+        return Applied(len(accepted), tuple(rejected))
 
     def append(self, changes: Sequence[Change]) -> None:
         """Makes changes durable: one write and one fsync."""

@@ -14,7 +14,6 @@ Options ([connectors.folder] in curate.toml):
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from connectors._folder_table import SUFFIXES, labels, plain, read_text, rows
 from connectors._folder_walk import UNREADABLE, files, identified, path_of, read_file, uri_of
 from curate.errors import ConfigError, ConnectorError, MediaError, NotFound, UnknownName
 from curate.protocols import ConnectorSettings
-from curate.types import Applied, Change, EmbedderSpec, Item, Page, Rejected, Scalar, Vectors, field_kind
+from curate.types import Applied, Change, EmbedderSpec, Item, Page, Rejected, Scalar, Vectors
 
 PAGE = 500
 OPTIONS = ("labels", "text_field", "id_field", "max_bytes")
@@ -125,13 +124,7 @@ class FolderConnector:
     def push_fields(self, dataset_id: str, changes: Sequence[Change]) -> Applied:
         """Writes changes to the journal, durably; `flush` brings them into curate.csv and curate.parquet."""
         theirs = self._user_fields(dataset_id)
-        known = self._ids(dataset_id)
-        rejected = [Rejected(c.item_id, c.field, why) for c in changes if (why := refusal(c, known, theirs))]
-        refused = {(r.item_id, r.field) for r in rejected}
-        accepted = [c for c in changes if (c.item_id, c.field) not in refused]
-        if accepted:
-            self._result_files(dataset_id).append(accepted)
-        return Applied(len(accepted), tuple(rejected))
+        return self._result_files(dataset_id).accept(changes, self._ids(dataset_id), theirs)
 
     def push_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Applied:
         """Refuses them all: a folder has no place for vectors but the store, where they are."""
@@ -224,20 +217,3 @@ def _exists(path: Path) -> bool:
 def values_of(values: Values, item_id: str) -> dict[str, Scalar]:
     """The results of one row."""
     return {field: column[item_id] for field, column in values.items() if item_id in column}
-
-
-def refusal(change: Change, known: set[str], theirs: set[str]) -> str:
-    """Why a change cannot be written, "" if it can."""
-    if change.item_id not in known:
-        return "no such row"
-    if change.field in theirs or change.field in ("", "id"):
-        return f"{change.field!r} is not a field of curate's"
-    value, kind = change.after, field_kind(change.field)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if (kind == "number" and value is not None and not number) or (
-        kind == "string" and not isinstance(value, (str, type(None)))
-    ):
-        return f"{value!r} is not a {kind}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{value!r} is not a finite number"
-    return ""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from connectors._folder_results import Results, place
-from connectors.folder import refusal, values_of
+from connectors.folder import values_of
 from curate.errors import ConnectorError, MediaError, NotFound, UnknownName
 from curate.protocols import ConnectorSettings
 from curate.types import Applied, Change, EmbedderSpec, Item, Page, Rejected, Vectors
@@ -32,6 +32,7 @@ class VectorsConnector:
             raise UnknownName("option of the vectors connector", key, ())
         self._settings = settings
         self._results: dict[str, Results] = {}
+        self._known: dict[str, set[str]] = {}
 
     @staticmethod
     def configured() -> bool:
@@ -58,6 +59,7 @@ class VectorsConnector:
         rows = {**self._rows(dataset_id), **{item.id: (item.version, item.media_type) for item in items}}
         ids = sorted(rows)
         table = {"id": ids, "version": [rows[i][0] for i in ids], "media": [rows[i][1] for i in ids]}
+        self._known.pop(dataset_id, None)
         path = self._file(dataset_id)
         building = path.with_suffix(".tmp")
         try:
@@ -87,14 +89,10 @@ class VectorsConnector:
 
     def push_fields(self, dataset_id: str, changes: Sequence[Change]) -> Applied:
         """Writes changes to the journal, durably; `flush` brings them into the tables."""
-        self.check(dataset_id)
-        known = set(self._rows(dataset_id))
-        rejected = [Rejected(c.item_id, c.field, why) for c in changes if (why := refusal(c, known, set()))]
-        refused = {(r.item_id, r.field) for r in rejected}
-        accepted = [c for c in changes if (c.item_id, c.field) not in refused]
-        if accepted:
-            self._result_files(dataset_id).append(accepted)
-        return Applied(len(accepted), tuple(rejected))
+        if dataset_id not in self._known:  # once a push, not once a chunk of it
+            self.check(dataset_id)
+            self._known[dataset_id] = set(self._rows(dataset_id))
+        return self._result_files(dataset_id).accept(changes, self._known[dataset_id])
 
     def push_vectors(self, dataset_id: str, spec: EmbedderSpec, ids: Sequence[str], vectors: Vectors) -> Applied:
         """Refuses them all: they are in the store already."""
@@ -102,6 +100,7 @@ class VectorsConnector:
 
     def flush(self, dataset_id: str) -> None:
         """Writes curate.csv and curate.parquet."""
+        self._known.pop(dataset_id, None)
         self._result_files(dataset_id).compact()
 
     def _file(self, dataset_id: str) -> Path:

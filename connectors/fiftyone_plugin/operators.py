@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import abc
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from curate.errors import ConfigError, CurateError
 log = logging.getLogger(__name__)
 
 
-class Job(foo.Operator):  # type: ignore[misc]
+class Job(foo.Operator, abc.ABC):  # type: ignore[misc]
     """A verb as an operator.  Subclasses say name, label, form and options."""
 
     verb = ""
@@ -59,13 +60,13 @@ class Job(foo.Operator):  # type: ignore[misc]
             forms.broken(form, err)
         return types.Property(form, view=types.PromptView(label=f"{self.label[0].upper()}{self.label[1:]}"))
 
+    @abc.abstractmethod
     def form(self, form: Any, ctx: Any, at: Any) -> None:
         """Fills the form."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def options(self, ctx: Any, at: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Flags and arguments of the verb."""
-        raise NotImplementedError
 
     def execute(self, ctx: Any) -> Iterator[Any]:
         """Runs the verb, telling how far it is both ways that the App listens to: a generator's and a delegated job's."""
