@@ -82,13 +82,7 @@ class Fields:
 
         dataset = place.dataset
         if self.name not in dataset.get_field_schema():
-            dataset.add_sample_field(
-                self.name,
-                fo.EmbeddedDocumentField,
-                embedded_doc_type=fo.DynamicEmbeddedDocument,
-                description="Results of curate",
-                info=MARK,
-            )
+            _add_document(dataset, self.name, fo.DynamicEmbeddedDocument, "Results of curate")
         number = fo.IntField if field in WHOLE else fo.FloatField
         dataset.add_sample_field(f"{self.name}.{field}", number if field_kind(field) == "number" else fo.StringField)
         if field in INDEXED:
@@ -114,13 +108,7 @@ class Fields:
         if self.labels not in dataset.get_field_schema():
             if not any(labels.values()):
                 return
-            dataset.add_sample_field(
-                self.labels,
-                fo.EmbeddedDocumentField,
-                embedded_doc_type=fo.Classifications,
-                description="Every step of the hierarchy tags of curate",
-                info=MARK,
-            )
+            _add_document(dataset, self.labels, fo.Classifications, "Every step of the hierarchy tags of curate")
             for attribute, kind in ATTRIBUTES.items():
                 dataset.add_sample_field(f"{self.labels}.classifications.{attribute}", getattr(fo, kind))
         everything.set_values(self.labels, labels, key_field="id", expand_schema=False)
@@ -165,6 +153,13 @@ def steps_of(field: str, path: Scalar) -> list[dict[str, Any]]:
         }
         for level, name in enumerate(names)
     ]
+
+
+def _add_document(dataset: Any, name: str, kind: Any, description: str) -> None:
+    """A field of embedded documents that says whose it is, so that it is known as ours later."""
+    import fiftyone as fo
+
+    dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=kind, description=description, info=MARK)
 
 
 def _ours(field: Any) -> bool:

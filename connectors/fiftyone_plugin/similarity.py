@@ -8,25 +8,24 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import fiftyone.brain.similarity as base
 import numpy as np
 import numpy.typing as npt
 
 from connectors.fiftyone_plugin._sidecar import Ids, Sidecar
+from connectors.fiftyone_plugin._text_tower import TextTower
 from curate.errors import ConfigError, EmbedderError
-from curate.geometry import norms
-from curate.index import Pairs, nearest, neighbours_within
-from curate.types import EmbedderSpec, Vectors
+from curate.index import ExactIndex, Pairs, neighbours_within
+from curate.types import Vectors
 
 DECODED_BYTES = 1 << 28
-"""Up to this size the decoded vectors are kept between queries, twice; above, each query decodes a block at a time."""
-SPARE = 32
-"""So many rows more than asked for are looked at exactly."""
+"""Up to this size decoded vectors are kept between queries, three times over; above, each query decodes a block at a time."""
+FEW = 4
+"""Fewer queries than this go through the vectors a block at a time where they are not kept decoded."""
 BLOCK = 16_384
 MOST_PAIRS = 20_000_000
 """More pairs than this are not held in memory at once."""
@@ -91,7 +90,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         self._ids: Ids = np.zeros(0, "U24")
         self._codes = np.zeros((0, 0), np.uint8)
         self._decoded: Vectors | None = None
-        self._moved: tuple[Vectors, Vectors, Vectors] | None = None
+        self._exact: tuple[Rows, ExactIndex] | None = None
         self._pairs: tuple[float, Rows, Pairs] | None = None
         self._tower: TextTower | None = None
         base.SimilarityIndex.__init__(self, samples, config, brain_key, backend=backend)
@@ -214,7 +213,7 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
             return
         ids, codes = self._sidecar.read()
         there = np.isin(ids, np.array(self._everything().values("id"), dtype="U24"))
-        self._ids, self._codes, self._decoded, self._moved, self._pairs = ids[there], codes[there], None, None, None
+        self._ids, self._codes, self._decoded, self._exact, self._pairs = ids[there], codes[there], None, None, None
         self._seen = now
         super().reload()  # what FiftyOne remembers of the current view
 
@@ -283,12 +282,12 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
             found, distances = self._ranked(vectors, current, k, reverse, aggregation)
             ids = list(self._ids[current[found]])
             return (ids, None, list(distances)) if return_dists else (ids, None)
-        if reverse or k is None or len(vectors) < 4:
+        if reverse or k is None or (self._decoded is None and len(vectors) < FEW):
             pairs = [self._ranked(one[None], current, k, reverse, None) for one in vectors]
             rows, far = [p[0] for p in pairs], [p[1] for p in pairs]
         else:
-            near, exact = nearest(self._vectors(current), vectors, k, self._sidecar.spec.space)
-            rows, far = list(near), list(exact)
+            near, exact = self._searched(current).nearest(vectors, k)
+            rows, far = list(near), list(np.maximum(exact, 0))
         return self._told([current[r] for r in rows], far, single, return_dists)
 
     def _told(self, rows: Sequence[Rows], distances: Sequence[Any], single: bool, return_dists: bool) -> Any:
@@ -302,10 +301,6 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
     ) -> tuple[Rows, npt.NDArray[np.float64]]:
         """Positions in `current` by exact distance to one query, or to several by aggregation; ties by id."""
         geometry = self._sidecar.spec.space
-        if k is not None and not reverse and len(queries) == 1 and k + SPARE < len(current) // 4:
-            near = self._near(queries, current, k)
-            if near is not None:
-                return near
         distances = np.empty((len(queries), len(current)))
         for start in range(0, len(current), BLOCK):
             block = self._vectors(current[start : start + BLOCK])
@@ -316,42 +311,22 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         order = np.lexsort((np.arange(len(whole)), -whole if reverse else whole))[:k]
         return order, whole[order]
 
-    def _near(self, query: Vectors, current: Rows, k: int) -> tuple[Rows, npt.NDArray[np.float64]] | None:
-        """The k nearest by one product and an exact look at what it proposes; None where that cannot be shown to be exact.
-
-        For points a, b moved to their mean |a - b|^2 / 2 = |a|^2 / 2 - (a . b - |b|^2 / 2): the last bracket orders them.
-        """
-        geometry = self._sidecar.spec.space
-        self._vectors(current[:0])  # decodes all, where that is to be kept
-        if not geometry.flat or self._decoded is None:
-            return None
-        if self._moved is None:
-            points = geometry.prepare(self._decoded)
-            middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
-            moved = points - middle
-            self._moved = middle, moved, np.asarray(norms(moved) ** 2 / 2, np.float32)
-        middle, moved, half = self._moved
-        asked = geometry.prepare(query)[0] - middle
-        closeness = (moved @ asked - half)[current]
-        proposed = np.argpartition(closeness, len(current) - k - SPARE)[len(current) - k - SPARE :]
-        block = self._vectors(current[proposed])
-        exact = geometry.distance(block, np.broadcast_to(query[0], block.shape))
-        order = np.lexsort((proposed, exact))[:k]
-        own = float(norms(asked[None])[0]) ** 2 / 2
-        # Everything that was not proposed lies at least this far, but for the rounding of the product.
-        least = own - float(closeness[proposed].min()) - 1e-5 * (own + float(half.max()))
-        if float(geometry.chord(exact[order[-1]])) ** 2 / 2 >= least:
-            return None
-        return proposed[order], np.maximum(exact[order], 0)
+    def _searched(self, current: Rows) -> ExactIndex:
+        """The rows of the view, ready to be searched; kept between queries where their decoded vectors are."""
+        if self._exact is None or not np.array_equal(self._exact[0], current):
+            index = ExactIndex(self._vectors(current), self._sidecar.spec.space)
+            if self._decoded is None:
+                return index
+            self._exact = current, index
+        return self._exact[1]
 
     def _all_neighbours(self, current: Rows, k: int | None, reverse: bool, return_dists: bool) -> Any:
         """For every row of the view its k nearest others, as positions in the view."""
         if reverse or k is None:
             raise ValueError("a query of the whole index asks for its nearest neighbors: say k, and leave reverse out")
-        x = self._vectors(current)
-        rows, distances = nearest(x, x, k + 1, self._sidecar.spec.space)
+        rows, distances = self._searched(current).nearest(self._vectors(current), k + 1)
         inds, dists = [], []
-        for n in range(len(x)):
+        for n in range(len(current)):
             others = np.flatnonzero(rows[n] != n)[:k]
             inds.append(rows[n][others])
             dists.append(np.maximum(distances[n][others], 0))
@@ -389,43 +364,3 @@ class CurateSimilarityIndex(base.SimilarityIndex, base.DuplicatesMixin):  # type
         cuts = np.searchsorted(of[order], np.arange(1, len(current)))
         inds, dists = np.split(other[order], cuts), np.split(far[order], cuts)
         return (inds, dists) if return_dists else inds
-
-
-class TextTower:
-    """The model of a run as FiftyOne wants it for text queries: a context with `embed_prompts`."""
-
-    can_embed_prompts = True
-
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
-        self._model: Any = None
-
-    def __enter__(self) -> TextTower:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    def embed_prompts(self, prompts: Iterable[str]) -> Vectors:
-        """Vectors (n, dim) of texts.  Raises EmbedderError when the model that made the vectors cannot be loaded as it was."""
-        if self._model is None:
-            self._model = load_model(self._sidecar.spec, Path(self._sidecar.cwd))
-        place = getattr(self._model, "embed_text", None)
-        if place is None:
-            raise EmbedderError(f"model {self._sidecar.spec.name!r} has no text tower: search by an image, or embed with CLIP")
-        return cast(Vectors, place(list(prompts)))
-
-    def embed_prompt(self, prompt: str) -> Vectors:
-        """Vector (dim,) of one text."""
-        return cast(Vectors, self.embed_prompts([prompt])[0])
-
-
-def load_model(spec: EmbedderSpec, cwd: Path) -> Any:
-    """The model that made vectors of `spec`, named in the working directory `cwd`.  Raises EmbedderError or ConfigError."""
-    from dataclasses import replace
-
-    from curate.embedders import load_as
-
-    if not Path(spec.name).exists() and (cwd / spec.name).exists():
-        return load_as(replace(spec, name=str(cwd / spec.name)))
-    return load_as(spec)

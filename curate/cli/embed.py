@@ -57,6 +57,6 @@ def command(session: Session) -> int:
         f"({spec.name}, {spec.dim}-d)",
     )
     if not session.as_json:
-        failed = [f"failed: {f.id}: {f.reason} {f.detail}".rstrip() for f in done.failures]
+        failed = [f"failed: {f.id}: {f.reason}: {f.detail}".removesuffix(": ") for f in done.failures]
         session.warn_each(failed, rest="--json lists them all")
     return FAILED if len(done.failures) > float(session["tolerate_failed"]) * max(done.seen, 1) else 0

@@ -66,7 +66,7 @@ def command(session: Session, to: Path, copy: bool, only: str, name: str | None)
         *([f"{done.others:,} other files in {to} belong to no row of this export"] if done.others else []),
     )
     for failure in done.failures[:SHOWN_FAILURES]:
-        session.warn(f"failed: {failure.id}: {failure.reason} {failure.detail}".rstrip())
+        session.warn(f"failed: {failure.id}: {failure.reason}: {failure.detail}".removesuffix(": "))
     if len(done.failures) > SHOWN_FAILURES:
         session.warn(f"... and {len(done.failures) - SHOWN_FAILURES:,} more; --json lists them all")
     return 3 if done.failures else 0

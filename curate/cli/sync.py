@@ -167,7 +167,7 @@ def _show(session: Session, result: Synced, document: dict[str, Any]) -> None:
     table.add_row("time", f"{sum(document['seconds'].values()):.1f} s")
     session.terminal.show(table)
     whole = f"all of them are in {result.run.path / 'report.json'}"
-    failures = [f"failed: {f['id']}: {f['reason']} {f['detail']}".rstrip() for f in document["failures"]]
+    failures = [f"failed: {f['id']}: {f['reason']}: {f['detail']}".removesuffix(": ") for f in document["failures"]]
     session.warn_each(failures, rest=whole)
     session.warn_each([f"rejected: {r['id']} {r['field']}: {r['reason']}" for r in document["rejections"]], rest=whole)
     if failures:

@@ -4,7 +4,7 @@ An index only proposes; every distance that leaves this package was computed by 
 """
 
 from curate.index._kept import KeptIndex
-from curate.index._nearest import nearest
+from curate.index._nearest import ExactIndex, nearest
 from curate.index._within import STRATEGIES, Pairs, neighbours_within
 
-__all__ = ["STRATEGIES", "KeptIndex", "Pairs", "nearest", "neighbours_within"]
+__all__ = ["STRATEGIES", "ExactIndex", "KeptIndex", "Pairs", "nearest", "neighbours_within"]

@@ -23,57 +23,22 @@ _ROUND32 = 2.0**-24
 
 
 def nearest(x: Vectors, queries: Vectors, k: int, geometry: Geometry) -> tuple[Rows, Array]:
-    """The k rows of `x` nearest to each query, nearest first, ties by row number.
+    """`ExactIndex(x, geometry).nearest(queries, k)`, for rows that are searched once."""
+    return ExactIndex(x, geometry).nearest(queries, k)
 
-    x: (n, d), queries: (q, d), raw vectors.  k: >= 1; with fewer than k rows in `x` all n are returned.
-    Returns rows and distances, each (q, min(k, n)).  A query that is a row of `x` finds itself, at distance 0.
+
+class ExactIndex:
+    """Rows prepared once for many exact searches: x (n, d), raw vectors, held beside a prepared copy of the same size.
+
     Candidates come from blocked float32 products, a few more than k, and all that rounding cannot tell from the k-th; order and
     distance from `Geometry.distance`.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, not {k}")
-    n = len(x)
-    wanted = min(k, n)
-    rows = np.zeros((len(queries), wanted), dtype=np.int64)
-    distances = np.zeros((len(queries), wanted))
-    if not n or not len(queries):
-        return rows, distances
-    x, queries = np.asarray(x), np.asarray(queries)
-    points = _Points(x, geometry)
-    asked = geometry.prepare(queries)
-    step = max(1, _CELLS // n)
-    for start in range(0, len(queries), step):
-        near, doubt = points.closeness(asked[start : start + step])
-        proposed = _largest(near, min(wanted + _SPARE, n))
-        for at in range(0, len(proposed), 1_024):
-            some = proposed[at : at + 1_024]
-            mine = np.repeat(queries[start + at : start + at + len(some)], some.shape[1], axis=0)
-            exact = geometry.distance(mine, x[some.ravel()]).reshape(some.shape)
-            order = np.lexsort((some, exact), axis=1)[:, :wanted]
-            rows[start + at : start + at + len(some)] = np.take_along_axis(some, order, axis=1)
-            distances[start + at : start + at + len(some)] = np.take_along_axis(exact, order, axis=1)
-        for at in _undecided(near, proposed, wanted, doubt).tolist():
-            found = points.candidates(near[at], doubt[at], wanted)
-            rows[start + at], distances[start + at] = points.ordered(queries[start + at], found, wanted)
-    return rows, distances
-
-
-def _undecided(near: Vectors, proposed: Rows, wanted: int, doubt: Array) -> Rows:
-    """The queries of which a row that was not proposed may be among the nearest, for all that float32 tells."""
-    if proposed.shape[1] == near.shape[1]:
-        return np.zeros(0, np.int64)
-    values = np.sort(np.take_along_axis(near, proposed, axis=1), axis=1)
-    return np.flatnonzero(values[:, 0] + doubt >= values[:, -wanted] - doubt)
-
-
-class _Points:
-    """The rows that are searched, prepared; what float32 says of them, and how far it may be wrong."""
 
     def __init__(self, x: Vectors, geometry: Geometry) -> None:
-        self._x, self._geometry = x, geometry
-        self._points = geometry.prepare(x)
+        self._x, self._geometry = np.asarray(x), geometry
+        self._points = geometry.prepare(self._x)
         self._repeats: Rows | None = None
-        if geometry.flat:
+        if geometry.flat and len(self._x):
             # Moving the origin to the mean changes no order of differences and keeps the product's digits for what differs.
             self._middle = self._points.mean(axis=0, dtype=np.float64).astype(np.float32)
             self._largest = float(norms(self._points).max())
@@ -81,7 +46,39 @@ class _Points:
             self._half = np.einsum("ij,ij->i", self._points, self._points) / 2
             self._reach = float(norms(self._points).max())
 
-    def closeness(self, asked: Vectors) -> tuple[Vectors, Array]:
+    def nearest(self, queries: Vectors, k: int) -> tuple[Rows, Array]:
+        """The k rows nearest to each query, nearest first, ties by row number.
+
+        queries: (q, d), raw vectors.  k: >= 1; with fewer than k rows all n are returned.
+        Returns rows and distances, each (q, min(k, n)).  A query that is one of the rows finds itself, at distance 0.
+        Raises ConfigError for k < 1.
+        """
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, not {k}")
+        x, queries, n = self._x, np.asarray(queries), len(self._x)
+        wanted = min(k, n)
+        rows = np.zeros((len(queries), wanted), dtype=np.int64)
+        distances = np.zeros((len(queries), wanted))
+        if not n or not len(queries):
+            return rows, distances
+        asked = self._geometry.prepare(queries)
+        step = max(1, _CELLS // n)
+        for start in range(0, len(queries), step):
+            near, doubt = self._closeness(asked[start : start + step])
+            proposed = _largest(near, min(wanted + _SPARE, n))
+            for at in range(0, len(proposed), 1_024):
+                some = proposed[at : at + 1_024]
+                mine = np.repeat(queries[start + at : start + at + len(some)], some.shape[1], axis=0)
+                exact = self._geometry.distance(mine, x[some.ravel()]).reshape(some.shape)
+                order = np.lexsort((some, exact), axis=1)[:, :wanted]
+                rows[start + at : start + at + len(some)] = np.take_along_axis(some, order, axis=1)
+                distances[start + at : start + at + len(some)] = np.take_along_axis(exact, order, axis=1)
+            for at in _undecided(near, proposed, wanted, doubt).tolist():
+                found = self._candidates(near[at], doubt[at], wanted)
+                rows[start + at], distances[start + at] = self._ordered(queries[start + at], found, wanted)
+        return rows, distances
+
+    def _closeness(self, asked: Vectors) -> tuple[Vectors, Array]:
         """(q, n) float32 that grows as the distance shrinks, and for each query what any of it may be off by."""
         if not self._geometry.flat:
             near = -self._geometry.pairwise(asked, self._points, prepared=True)
@@ -95,7 +92,7 @@ class _Points:
         moved = 4 * _ROUND32 * (norms(asked) + self._largest + length + reach) * (length + reach)
         return near, product + moved
 
-    def candidates(self, near: Vectors, doubt: float, wanted: int) -> Rows:
+    def _candidates(self, near: Vectors, doubt: float, wanted: int) -> Rows:
         """Every row that may be one of the `wanted` nearest of a query, ascending."""
         if self._repeats is None:
             self._repeats = _repeats(self._x)
@@ -106,7 +103,7 @@ class _Points:
         found: Rows = usable[value + doubt >= least - doubt]
         return found
 
-    def ordered(self, query: Vectors, rows: Rows, wanted: int) -> tuple[Rows, Array]:
+    def _ordered(self, query: Vectors, rows: Rows, wanted: int) -> tuple[Rows, Array]:
         """The `wanted` nearest of some ascending rows, by the exact distance and then by number."""
         exact = np.concatenate(
             [
@@ -116,6 +113,14 @@ class _Points:
         )
         order = np.argsort(exact, kind="stable")[:wanted]
         return rows[order], exact[order]
+
+
+def _undecided(near: Vectors, proposed: Rows, wanted: int, doubt: Array) -> Rows:
+    """The queries of which a row that was not proposed may be among the nearest, for all that float32 tells."""
+    if proposed.shape[1] == near.shape[1]:
+        return np.zeros(0, np.int64)
+    values = np.sort(np.take_along_axis(near, proposed, axis=1), axis=1)
+    return np.flatnonzero(values[:, 0] + doubt >= values[:, -wanted] - doubt)
 
 
 def _repeats(x: Vectors) -> Rows:
