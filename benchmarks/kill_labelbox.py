@@ -98,6 +98,7 @@ for line in sys.stdin:
     def __exit__(self, *_: object) -> None:
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        self._process.stdout.close()
 
     def ask(self, **told: object) -> int:
         """A number: the id of a new process, or the status of one that ended."""
