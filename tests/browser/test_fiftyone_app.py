@@ -78,9 +78,10 @@ def app(world):
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path, request):
     with browser(tmp_path) as opened:
         yield opened
+        shot(opened, f"last-{request.node.name}-{getattr(request.node, 'execution_count', 1)}")
         assert [e for e in opened.seen if not any(known in e for known in THEIRS)] == [], "errors in the page"
 
 
