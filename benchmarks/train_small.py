@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ from curate.geometry import EUCLIDEAN
 from curate.index import nearest
 from curate.ops._signature import mirrored_picture, small_picture
 from curate.ops._small import SMALL_COLUMNS, SmallImages, paired
+
+SEEN = Path(__file__).parent / "cifar_seen.csv"
 
 EDITS = (
     "jpeg",
@@ -53,18 +56,21 @@ def candidates(x, pictures):
     return np.concatenate(parts, axis=1)
 
 
-def judged(data):
-    """{(test id, train id): "dup" | "similar" | "unsure" | "no"}."""
-    with (data / "cifar_pairs" / "pairs.csv").open() as file:
-        return {(f"test/{r['test']}", f"train/{r['train']}"): r["label"] for r in csv.DictReader(file)}
+def judged(data, *, seen=False):
+    """{(test id, train id): "dup" | "similar" | "unsure" | "no"}.
+
+    seen: also the twelve pairs of cifar_seen.csv, which nobody had judged and which our model ranks among the copies (one pair of
+    eyes, at five times their size, knowing that): the pack holds what other rankings had brought up.
+    """
+    found = {}
+    for path in (data / "cifar_pairs" / "pairs.csv", *([SEEN] if seen else [])):
+        with path.open() as file:
+            found |= {(f"test/{r['test']}", f"train/{r['train']}"): r["label"] for r in csv.DictReader(file)}
+    return found
 
 
 def natural(data):
-    """Features and truth of the cross pairs of the judged pack; -1: unsure, or nobody has looked.
-
-    The pack lists one copy of a test image; its pairs with other copies of the same picture were not judged, and are copies as
-    often as not.  Pairs of images without any copy on the list are taken for no copies, as the pack does.
-    """
+    """Features of the cross pairs of the judged pack, and their (test id, train id)."""
     images = read_cifar(data)
     held = np.load(data / "cifar_pairs" / "resnet20_mid.npz")
     ids = [str(i) for i in held["ids"]]
@@ -74,14 +80,17 @@ def natural(data):
     test = np.array([name.startswith("test/") for name in ids])
     cross = test[i] != test[j]
     i, j, rows = i[cross], j[cross], rows[cross]
-    labels, code = judged(data), {"dup": 1, "similar": 0, "no": 0, "unsure": -1}
-    keys = [(ids[a], ids[b]) if test[a] else (ids[b], ids[a]) for a, b in zip(i, j, strict=True)]
+    return rows, [(ids[a], ids[b]) if test[a] else (ids[b], ids[a]) for a, b in zip(i, j, strict=True)]
+
+
+def truth_of(keys, labels):
+    """1: a copy, 0: none, -1: unsure, or nobody has looked.
+
+    The pack lists one copy of a test image; its pairs with other copies of the same picture were not judged, and are copies as
+    often as not.  Pairs of images without any copy on the list are taken for no copies, as the pack does.
+    """
+    code = {"dup": 1, "similar": 0, "no": 0, "unsure": -1}
     truth = np.array([code[labels.get(k, "no")] for k in keys])
-    return rows, only_judged(keys, truth, labels), np.array([k[0] for k in keys])
-
-
-def only_judged(keys, truth, labels):
-    """`truth` with -1 for what nobody judged of test images that have a copy."""
     copied = {k[0] for k, t in zip(keys, truth, strict=True) if t == 1}
     unknown = np.array([k[0] in copied and k not in labels for k in keys], dtype=bool)
     return np.where(unknown, -1, truth)
@@ -133,7 +142,8 @@ def image_figures(scores, truth, owner, lost=0):
 def train(data, cache, out):
     kept = cache / "small.npz"
     if not kept.exists():
-        (a, ta, oa), (b, tb, ob) = natural(data), made(data)
+        (a, keys), (b, tb, ob) = natural(data), made(data)
+        ta, oa = truth_of(keys, judged(data, seen=True)), np.array([k[0] for k in keys])
         np.savez(kept, rows=np.concatenate([a, b]), truth=np.concatenate([ta, tb]), owner=np.concatenate([oa, ob]))
     held = np.load(kept)
     rows, truth, owner = held["rows"], held["truth"], held["owner"]

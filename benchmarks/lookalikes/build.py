@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalikes.documents import DOCUMENTS
-from lookalikes.edits import edit, thumbnail
+from lookalikes.edits import EDITS, LEGIBLE, edit, thumbnail
 from lookalikes.scenes import SCENES
 
 ALL = {**DOCUMENTS, **SCENES}
@@ -40,7 +40,7 @@ def build(kind, number, photos, *, seed=0, originals=5, copies=0.8):
         image = np.ascontiguousarray(image[..., :3])
         made = [(image, "")]
         while rng.random() < copies and len(made) < 4:
-            made.append(edit(image, rng))
+            made.append(edit(image, rng, edits=LEGIBLE if kind in DOCUMENTS else EDITS))
         for one, name in made:
             sheet.images.append(thumbnail(one))
             sheet.original.append(n)

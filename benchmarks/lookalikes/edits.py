@@ -52,6 +52,11 @@ def border(image, rng):
     return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
 
 
+def tint(rng):
+    """Black, white, or any colour."""
+    return tuple(int(v) for v in (rng.choice([0, 255]) * np.ones(3) if rng.random() < 0.5 else rng.integers(0, 256, 3)))
+
+
 def caption(image, rng):
     picture = Image.fromarray(np.ascontiguousarray(image))
     draw = ImageDraw.Draw(picture)
@@ -59,8 +64,14 @@ def caption(image, rng):
     size = max(9, int(high * rng.uniform(0.05, 0.12)))
     text = " ".join(words(rng, rng.integers(1, 4)))
     place = (wide * rng.uniform(0.02, 0.3), high * rng.choice([0.02, 0.85, rng.uniform(0, 0.85)]))
-    if rng.random() < 0.3:
-        draw.rectangle([0, place[1] - 2, wide, place[1] + size * 1.4], fill=tuple(int(v) for v in rng.integers(0, 256, 3)))
+    way = rng.random()
+    if way < 0.2:
+        draw.rectangle([0, place[1] - 2, wide, place[1] + size * 1.4], fill=tint(rng))
+    elif way < 0.5:
+        # A bar from the writing to the edge of the picture, as news and memes have.
+        top = high * rng.uniform(0.78, 0.92) if rng.random() < 0.8 else 0
+        place = (place[0], top + high * rng.uniform(0.0, 0.04))
+        draw.rectangle([0, top, wide, high if top else place[1] + size * rng.uniform(1.3, 2.5)], fill=tint(rng))
     draw.text(place, text, font=font(size, rng), fill=tuple(int(v) for v in rng.choice([0, 255], 3)))
     return np.asarray(picture)
 
@@ -141,13 +152,22 @@ EDITS = {
 }
 
 
-def edit(image, rng, name=None):
+LEGIBLE = {
+    **EDITS,
+    "jpeg": lambda im, r: jpeg(im, r.integers(30, 70)),
+    "half": lambda im, r: jpeg(resized(im, *[r.uniform(0.6, 0.85)] * 2), r.integers(50, 90)),
+    "blur": lambda im, r: cv2.GaussianBlur(im, (0, 0), r.uniform(0.4, 0.9) * max(im.shape) / 400),
+}
+"""Edits after which small writing can still be read: without it two tables differ in nothing, and nobody could judge."""
+
+
+def edit(image, rng, name=None, edits=EDITS):
     """One edit, and in a third of the cases a second, or the named one: (image, name)."""
-    names = [name] if name else [str(rng.choice(list(EDITS)))]
+    names = [name] if name else [str(rng.choice(list(edits)))]
     if name is None and rng.random() < 0.35:
-        names.append(str(rng.choice(list(EDITS))))
+        names.append(str(rng.choice(list(edits))))
     for one in names:
-        image = np.ascontiguousarray(EDITS[one](image, rng))
+        image = np.ascontiguousarray(edits[one](image, rng))
     return image, "+".join(names)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from curate.ops._residual import residuals
+from curate.ops._residual import gradient, residuals
 from curate.ops._strips import lone_strips
 from curate.ops._views import COARSE, Affine, Grey, View, bare
 
@@ -20,10 +20,14 @@ COLUMNS = (
     "ssim", "ssim_p01", "ssim_p05", "ssim_p20", "block_worst", "block_p10", "both", "one", "other", "mutual", "largest",
     "content", "both_wide", "mutual_wide", "one_wide", "largest_wide", "residual", "residual_p95", "residual_p99",
     "residual_peak", "peak_ratio", "blur", "tone", "chroma", "chroma_peak", "colourless", "detail",
+    "clash", "clash_share", "clash_largest", "near_p01", "near_p05", "near_p20", "hue",
 )  # fmt: skip
 """Names of the features of a large pair, in order."""
 
 _REFINE = 200
+_SYMMETRIC = 0.25
+_ROUGHLY, _CLOSELY = 0.06, 0.15
+"""Least agreement of edges before and after refining: of 1,200 copies of photographs none has less than 0.1 and 0.2."""
 _WHERE_IT_LIES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -52,16 +56,31 @@ def compare(a: View, b: View, *, mirrors: bool = True) -> tuple[Grey | None, boo
     next to no copy escapes.
     """
     straight = _best_alignment(a, b)
-    if mirrors and (straight is None or straight.score < 0.6 or straight.inliers < 15):
-        turned = b.mirrored()
-        mirrored = _best_alignment(a, turned)
-        if mirrored is not None and (straight is None or mirrored.worth > straight.worth + 0.1):
-            return _features(a, turned, mirrored), True
-    return (None if straight is None else _features(a, b, straight)), False
+    row = None if straight is None else _features(a, b, straight)
+    if not mirrors:
+        return row, False
+    turned = b.mirrored()
+    mirrored = _best_alignment(a, turned)
+    if mirrored is None or (straight is not None and mirrored.worth < straight.worth - _SYMMETRIC):
+        return row, False
+    other = _features(a, turned, mirrored)
+    # What is nearly symmetric fits both ways at first; laid over each other closely it fits one way only.
+    return (other, True) if _closeness(other) > _closeness(row) else (row, False)
+
+
+def _closeness(row: Grey | None) -> float:
+    return -2.0 if row is None else float(row[COLUMNS.index("gradient")])
 
 
 def _features(a: View, b: View, fit: Fit) -> Grey | None:
-    matrix = _refined(a, b, fit.matrix)
+    if _shared_edges(a, b, fit.matrix, COARSE, 1.5) < _ROUGHLY:
+        return None
+    # What was pasted over one of them, such as a caption's bar, can draw the refinement away from where edges agree.
+    tried = [fit.matrix, _refined(a, b, fit.matrix)]
+    agree = [_shared_edges(a, b, matrix, _REFINE, 1.0) for matrix in tried]
+    matrix = tried[int(np.argmax(agree))]
+    if max(agree) < _CLOSELY:
+        return None
     pair = _overlaid(a, b, matrix)
     if pair is None:
         return None
@@ -161,6 +180,19 @@ def _coarse_agreement(a: View, b: View, matrix: Affine) -> float:
     if covered < 0.12 * inside.size:
         return -1.0
     return _zncc(moved[inside], small_b[inside]) * float(min(1.0, 0.6 + covered / inside.size))
+
+
+def _shared_edges(a: View, b: View, matrix: Affine, side: int, sigma: float) -> float:
+    """Correlation of the gradients of small copies laid over each other, in [-1, 1]; cheap, and next to nothing for strangers."""
+    import cv2
+
+    (small_a, by_a), (small_b, by_b) = _shrunk(a, side), _shrunk(b, side)
+    m = _scaled(matrix, by_a, by_b)
+    size = small_b.shape[1::-1]
+    moved = np.asarray(cv2.warpAffine(small_a, m, size, flags=cv2.INTER_LINEAR), np.float32)
+    inside = cv2.warpAffine(np.ones(small_a.shape, np.uint8), m, size, flags=cv2.INTER_NEAREST)
+    inside = cv2.erode(inside, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return gradient(moved, small_b, inside > 0, sigma)
 
 
 def _refined(a: View, b: View, matrix: Affine) -> Affine:

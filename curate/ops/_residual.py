@@ -17,9 +17,10 @@ def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
     """Features of the area `inside` that both images cover; see `_aligned.COLUMNS`."""
     a, b, tone = _toned(moved.grey, still.grey, inside)
     a, b, blur = _equally_sharp(a, b, inside)
-    row = {"tone": tone, "blur": blur, "zncc": _correlation(a, b, inside), "gradient": _gradient(a, b, inside)}
+    row = {"tone": tone, "blur": blur, "zncc": _correlation(a, b, inside), "gradient": gradient(a, b, inside)}
     for name, sigma, window in (("", 0.7, 9), ("_wide", 1.6, 19)):
         row.update(_shared(a, b, inside, sigma, window, name))
+    row.update(_clash(a, b, inside))
     row.update(_blocks(a, b, inside))
     row.update(_rest(a, b, inside))
     row.update(_chroma(moved.rgb, still.rgb, inside))
@@ -76,10 +77,11 @@ def _equally_sharp(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
     return (best, soft, best_sigma) if first else (soft, best, best_sigma)
 
 
-def _gradient(a: Grey, b: Grey, inside: Any) -> float:
+def gradient(a: Grey, b: Grey, inside: Any, sigma: float = 1.0) -> float:
+    """Correlation of the gradients of two images, in [-1, 1], after a blur of `sigma` pixels; 0 where there are none."""
     import cv2
 
-    parts = [[cv2.Sobel(cv2.GaussianBlur(x, (0, 0), 1.0), cv2.CV_32F, *d)[inside] for d in ((1, 0), (0, 1))] for x in (a, b)]
+    parts = [[cv2.Sobel(cv2.GaussianBlur(x, (0, 0), sigma), cv2.CV_32F, *d)[inside] for d in ((1, 0), (0, 1))] for x in (a, b)]
     product = sum(float((p * q).sum(dtype=np.float64)) for p, q in zip(*parts, strict=True))
     power = np.sqrt(np.prod([sum(float(np.square(p).sum(dtype=np.float64)) for p in side) for side in parts]))
     return product / float(power) if power > 1e-6 else 0.0
@@ -119,6 +121,50 @@ def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str)
     p01, p05, p20 = np.percentile(similar[content], [1, 5, 20]) if content.any() else (0.0, 0.0, 0.0)
     found |= {"other": float(least), "content": area / max(int(inside.sum()), 1), "ssim": float(similar[inside].mean())}
     return found | {"ssim_p01": float(p01), "ssim_p05": float(p05), "ssim_p20": float(p20)}
+
+
+_STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+_CELL = 11
+
+
+def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
+    """Where both images have content and disagree however they are moved by a pixel: another digit, another word.
+
+    Fine strokes that lie a pixel apart are no disagreement, what only one of the two shows (a caption) is none either.
+    """
+    import cv2
+
+    size = (_CELL, _CELL)
+    a, b = (cv2.GaussianBlur(x, (0, 0), 0.7) for x in (a, b))
+    a, b = (x - cv2.blur(x, (3 * _CELL, 3 * _CELL)) for x in (a, b))
+    va, vb = (np.maximum(cv2.blur(x * x, size), 0) for x in (a, b))
+    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
+    floor = 0.06 * typical + _NOISE / 2
+    similar = np.full(a.shape, -1, np.float32)
+    rest = np.full(a.shape, np.inf, np.float32)
+    high, wide = a.shape
+    padded = [cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb)]
+    for dy, dx in _STEPS:
+        moved, power = (x[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide] for x in padded)
+        cov = cv2.blur(a * moved, size)
+        np.maximum(similar, (2 * cov + _NOISE) / (va + power + _NOISE), out=similar)
+        np.minimum(rest, va + power - 2 * cov, out=rest)
+    shared = (va > floor) & (vb > floor) & (va < 4 * vb) & (vb < 4 * va) & inside
+    area = int(shared.sum())
+    if area < 60:
+        return {"clash": 0.0, "clash_share": 0.0, "clash_largest": 0.0, "near_p01": 0.0, "near_p05": 0.0, "near_p20": 0.0}
+    usual = float(np.median(rest[shared])) + _NOISE
+    wrong = (shared & (similar < 0.5)).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(wrong, connectivity=8)
+    p01, p05, p20 = np.percentile(similar[shared], [1, 5, 20])
+    return {
+        "clash": float(np.log(np.percentile(rest[shared], 99.5) / usual + 1)),
+        "clash_share": float(wrong.sum()) / area,
+        "clash_largest": float(stats[1:, 4].max()) / _CELL**2 if len(stats) > 1 else 0.0,
+        "near_p01": float(p01),
+        "near_p05": float(p05),
+        "near_p20": float(p20),
+    }
 
 
 def _blocks(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
@@ -172,7 +218,7 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
         sides.append(np.stack([small[..., 0] - small[..., 1], (small[..., 0] + small[..., 1]) / 2 - small[..., 2]], axis=-1))
         sides.append(small)
     if used.sum() < 30:
-        return {"chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
+        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     rests = []
     for target, source in ((sides[0], sides[3]), (sides[2], sides[1])):
         design = np.column_stack([source[used], np.ones(int(used.sum()))])
@@ -183,7 +229,12 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
         peak = float(np.sqrt(max(cv2.blur(whole, (9, 9))[used].max(), 0)))
         rests.append((float(np.sqrt(np.square(rest).sum(axis=1).mean())), peak, spread))
     least = min(rests)
+    seen, other = (s[used] for s in (sides[0], sides[2]))
+    power = np.sqrt(np.square(seen).sum() * np.square(other).sum()) / len(seen)
+    # An edit turns all hues a little or takes them away; another product has other ones.
+    hue = (float((seen * other).sum()) / len(seen) + 40) / (power + 40)
     return {
+        "hue": hue,
         "chroma": float(np.log1p(least[0])),
         "chroma_peak": float(np.log1p(min(r[1] for r in rests))),
         "colourless": float(min(r[2] for r in rests) < 25.0),

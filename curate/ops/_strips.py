@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from curate.ops._views import Affine, Grey
 
-_NEAR = 10.0
+_NEAR = 6.0
 _LEAST, _MOST = 0.04, 0.35
-_INSIDE, _BEYOND = 0.55, 0.3
+_INSIDE, _DROP = 0.55, 0.3
 _SHARP = 3
 
 
 def strips(grey: Grey) -> npt.NDArray[np.uint8]:
     """Mask (h, w), 1 on the bars of one tone along an edge of a grey image (h, w), whatever is written on them.
 
-    A bar is 4 to 35 % of the side, more than half of each of its lines is of its tone, and it ends within three lines:
-    a plain background, which ends where the object begins, is none.
+    A bar is 4 to 35 % of the side, more than half of each of its lines is of its tone, and where it ends that share falls by
+    a third of the line or more within three lines: the border of a dark picture may go on in the bar's own tone.
     """
     mask = np.zeros(grey.shape, np.uint8)
     for turn in range(4):
@@ -36,13 +36,14 @@ def _depth(grey: Any) -> int:
     most = int(_MOST * len(grey))
     tone = float(np.median(grey[: max(2, len(grey) // 50)]))
     alike = (np.abs(grey[: most + _SHARP + 1] - tone) <= _NEAR).mean(axis=1)
-    outside = np.flatnonzero(alike < _INSIDE)
-    if not len(outside):
+    ends = np.arange(max(1, int(_LEAST * len(grey))), most + 1)
+    ends = ends[np.minimum.accumulate(alike)[ends - 1] >= _INSIDE]
+    if not len(ends):
         return 0
-    end = int(outside[0])
-    if not _LEAST * len(grey) <= end <= most:
-        return 0
-    return end + 1 if alike[end : end + _SHARP].min() < _BEYOND else 0
+    beyond = np.lib.stride_tricks.sliding_window_view(alike, _SHARP).min(axis=1)[ends]
+    sharp = ends[alike[ends - 1] - beyond >= _DROP]
+    # A line of writing makes such a drop too; the last one is where the bar ends.
+    return int(sharp[-1]) + 1 if len(sharp) else 0
 
 
 def lone_strips(a: Grey, b: Grey, matrix: Affine) -> npt.NDArray[np.bool_]:

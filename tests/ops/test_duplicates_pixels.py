@@ -7,7 +7,7 @@ import pytest
 from curate.errors import MediaError
 from curate.ops._aligned import COLUMNS, compare
 from curate.ops._memory import Remembered, packed, unpacked
-from curate.ops._pixels import cut_for
+from curate.ops._pixels import PAIR_COLUMNS, Candidates, cut_for, describe_images, judge_pairs
 from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture
 from curate.ops._verify_model import model_from, shipped_model
 from curate.ops._views import view_of
@@ -50,6 +50,21 @@ COPIES = {
     "mirrored": lambda im: np.ascontiguousarray(im[:, ::-1]),
     "blurred": lambda im: cv2.GaussianBlur(im, (0, 0), 1.5),
 }
+
+
+def looked_at(*images):
+    """Every pair (i < j) of images laid over each other, mirror images too."""
+    described = describe_images(
+        [str(n) for n in range(len(images))], [""] * len(images), lambda item: images[int(item)],
+        Remembered(lambda _: None, lambda *_: None, ""),
+    )  # fmt: skip
+    i, j = np.triu_indices(len(images), 1)
+    return judge_pairs(described, Candidates(i, j, np.ones(len(i), dtype=bool)))
+
+
+def probability(a, b):
+    """How likely one of two images is a copy of the other."""
+    return float(looked_at(a, b).probability[0])
 
 
 def weak_vectors(images):
@@ -196,10 +211,33 @@ def test_features_have_names_and_are_finite():
     assert compare(view_of(picture(4)), view_of(np.full((100, 100, 3), 90, np.uint8)))[0] is None
 
 
+def test_most_strangers_are_told_apart_before_they_are_compared_closely(monkeypatch):
+    from curate.ops import _aligned
+
+    closely = []
+    whole = _aligned.residuals
+    monkeypatch.setattr(_aligned, "residuals", lambda *pair: closely.append(pair) or whole(*pair))
+    scenes = [np.ascontiguousarray(picture(n)[:140, : 140 + 8 * n]) for n in range(12)]
+    assert looked_at(*scenes).probability.max() < 0.5
+    assert len(closely) < 66 / 4
+
+
+def test_the_mirror_image_of_what_is_nearly_symmetric_is_found():
+    half = picture(8)[:, :120]
+    knight = np.concatenate([half, half[:, ::-1]], axis=1)
+    cv2.rectangle(knight, (150, 60), (185, 95), (250, 240, 30), -1)
+    found = looked_at(knight, np.ascontiguousarray(knight[:, ::-1]))
+    assert found.mirrored[0]
+    assert found.probability[0] > 0.9
+    straight = looked_at(knight, jpeg(knight, 40))
+    assert not straight.mirrored[0]
+    assert straight.probability[0] > 0.9
+
+
 def test_a_model_reads_back_what_it_wrote():
     model = shipped_model("large")
     again = model_from(model.arrays())
-    rows = np.random.default_rng(0).normal(size=(20, len(COLUMNS))).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(20, len(PAIR_COLUMNS))).astype(np.float32)
     rows[3] = np.nan
     assert np.array_equal(model.probability(rows), again.probability(rows))
     assert model.probability(rows)[3] == 0
@@ -225,7 +263,7 @@ def test_memory_is_written_in_few_values_and_survives():
     row = np.linspace(-0.3, 0.4, 50).astype(np.float32)
     memory.put("ab12", packed([row, row[:0]]))
     memory.flush()
-    assert list(kept) == ["duplicates/v3/images/ab"]
+    assert list(kept) == ["duplicates/v4/images/ab"]
     again, empty = unpacked(Remembered(kept.get, kept.__setitem__, "images").get("ab12"), (50, 0))
     assert np.allclose(again, row, atol=0.4 / 127)
     assert empty.shape == (0,)
