@@ -140,18 +140,13 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # duplicates
 
-    @event
-    def on_precision(self, ctx: Any, at: Desk) -> None:
-        """The precision slider."""
-        ctx.panel.state.set({"precision": precision_of(ctx.params.get("value")), "group_page": 0, "plan": None})
+    def on_precision(self, ctx: Any) -> None:
+        """The precision slider.  Like the other, it reads nothing: the cut is made once, when the groups are drawn."""
+        ctx.panel.state.set({"precision": precision_of(ctx.params.get("value")), "group_page": 0, "plan": None, "notice": None})
 
-    @event
-    def on_radius(self, ctx: Any, at: Desk) -> None:
+    def on_radius(self, ctx: Any) -> None:
         """The distance slider."""
-        graph = at.graph
-        if graph is not None:
-            radius = float(ctx.params.get("value") or 0)
-            ctx.panel.state.set({"radius": radius, "group_page": 0, "plan": None})
+        ctx.panel.state.set({"radius": float(ctx.params.get("value") or 0), "group_page": 0, "plan": None, "notice": None})
 
     def on_page(self, ctx: Any) -> None:
         """Forward and back through the groups."""

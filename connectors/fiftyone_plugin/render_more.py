@@ -38,7 +38,7 @@ def at_cut(ctx: Any, at: Desk) -> Mapping[str, str] | None:
     if at.graph is None:
         return None
     found = recut(at.graph, at.cut(ctx.panel.state), at.protected)
-    kept = {at.graph.ids[star.kept]: "kept" for star in found.stars}
+    kept = dict.fromkeys((at.graph.ids[row] for row in found.stars.kept.tolist()), "kept")
     return kept | dict.fromkeys(found.copies(), "copy")
 
 
