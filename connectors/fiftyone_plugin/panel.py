@@ -91,15 +91,14 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         ctx.panel.state.set({"drawn": None, "plan": None})
 
     def on_tab(self, ctx: Any) -> None:
-        """Another tab.  The App tells it on every redraw, also when it is the same one."""
-        if ctx.params.get("value") == ctx.panel.state.get("shown_tab"):
-            return
-        ctx.panel.state.set("shown_tab", ctx.params.get("value"))
+        """Another tab."""
         ctx.panel.state.set({"tab": ctx.params.get("value") or "overview", "notice": None, "plan": None})
 
     @event
     def on_model(self, ctx: Any, at: Desk) -> None:
-        """Another model's results."""
+        """Another model's results.  As of every list, the App tells the choice when the list is drawn, too."""
+        if at.held is None or at.held.spec is None or ctx.params.get("value") == at.held.spec.name:
+            return
         ctx.panel.state.set({"model": ctx.params.get("value"), "drawn": None, "plan": None, "radius": None, "group_page": 0})
 
     # jobs
@@ -142,11 +141,16 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     def on_precision(self, ctx: Any) -> None:
         """The precision slider.  Like the other, it reads nothing: the cut is made once, when the groups are drawn."""
-        ctx.panel.state.set({"precision": precision_of(ctx.params.get("value")), "group_page": 0, "plan": None, "notice": None})
+        self._moved(ctx, "precision", precision_of(ctx.params.get("value")))
 
     def on_radius(self, ctx: Any) -> None:
         """The distance slider."""
-        ctx.panel.state.set({"radius": float(ctx.params.get("value") or 0), "group_page": 0, "plan": None, "notice": None})
+        self._moved(ctx, "radius", float(ctx.params.get("value") or 0))
+
+    def _moved(self, ctx: Any, name: str, value: float) -> None:
+        """A slider; the App tells where it stands when it is drawn, too, which moves nothing."""
+        if ctx.panel.state.get(name) != value:
+            ctx.panel.state.set({name: value, "group_page": 0, "plan": None, "notice": None})
 
     def on_page(self, ctx: Any) -> None:
         """Forward and back through the groups."""
@@ -210,10 +214,9 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # map
 
-    @event
-    def on_colour(self, ctx: Any, at: Desk) -> None:
+    def on_colour(self, ctx: Any) -> None:
         """Another colouring."""
-        ctx.panel.state.set({"colour": ctx.params.get("value") or "", "drawn": None})
+        ctx.panel.state.set({"colour": ctx.params.get("value") or "", "notice": None})
 
     @event
     def on_selected(self, ctx: Any, at: Desk) -> None:

@@ -80,6 +80,25 @@ def button(parent: Any, one: Press) -> None:
     )
 
 
+def tabs(parent: Any, name: str, labels: Mapping[str, str], active: str, on_click: Callable[..., None]) -> None:
+    """A row of tabs; `on_click` gets the key of the pressed one as "value".
+
+    The App's own TabsView tells its tab whenever it is drawn, not only when one is pressed: pressed before the answer to the
+    last press, the two tabs took turns without end.
+    """
+    line = {"borderBottom": "1px solid", "borderColor": "divider", "display": "flex", "flexWrap": "wrap"}
+    side = parent.h_stack(name, gap=0, componentsProps={"grid": {"sx": line, "role": "tablist"}})
+    for key, label in labels.items():
+        here = key == active
+        colour = "primary.main" if here else "text.secondary"
+        sx = {
+            "color": colour, "borderRadius": 0, "border": 0, "borderBottom": "2px solid", "px": 1.5, "py": 1, "minWidth": 0,
+            "borderBottomColor": colour if here else "transparent", "&:hover": {"borderBottomColor": colour},
+        }  # fmt: skip
+        props = {**FIT, "button": {"variant": "text", "role": "tab", "aria-selected": here, "sx": sx}}
+        side.btn(key, label=label, on_click=on_click, variant="outlined", params={"value": key}, componentsProps=props)
+
+
 def tiles(parent: Any, name: str, numbers: Sequence[tuple[str, str]]) -> None:
     """Large numbers with what they count below."""
     side = row(parent, name)

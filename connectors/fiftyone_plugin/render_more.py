@@ -42,6 +42,18 @@ def at_cut(ctx: Any, at: Desk) -> Mapping[str, str] | None:
     return kept | dict.fromkeys(found.copies(), "copy")
 
 
+def forget_plot(state: Any) -> None:
+    """Takes a plot out of the panel's state, and has it sent anew when the map is shown again.
+
+    The App copies what is drawn into the state, which it sends along with every event, and lays what it gets over that list by
+    list: of a plot with more or longer clouds the rest would show through.
+    """
+    if state.get("body.plot"):
+        state.set("body.plot", None)
+    if state.get("drawn") and (state.get("plan") or state.get("tab") != "map"):
+        state.drawn = None
+
+
 def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     """The scatter plot; a lasso selects into the grid."""
     if _no_vectors(root, panel, at, ", and the map is made of them"):

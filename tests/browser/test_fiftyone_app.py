@@ -258,7 +258,9 @@ def test_a_lasso_on_the_map_fills_the_grid(world, app, page):
     panel.get_by_role("combobox").first.click()
     page.get_by_role("option", name="duplicate").click()
     panel.locator(".legendtext", has_text="copy").first.wait_for()
+    page.wait_for_timeout(1500)
     shot(page, "map-duplicates")
+    assert set(panel.locator(".legendtext").all_text_contents()) == {"kept", "copy"}, "nothing of the other colouring is left"
     press(panel, "All samples")
     shown(page, 48)
 
@@ -267,7 +269,8 @@ def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
     name = fresh(world, "choose")
     synced(world, name)
     panel = opened(page, app, name)
-    tab(panel, "Sample")
+    for other in ("Map", "Duplicates", "Tags", "Sample"):  # pressed before the answer to the one before
+        tab(panel, other)
     typed(panel).first.fill("6")
     press(panel, "Choose")
     panel.get_by_text("Coverage: samples are").wait_for()
@@ -275,6 +278,10 @@ def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
     page.wait_for_timeout(1500)
     shot(page, "walk-sample")
     nothing_cut_off(page, panel)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/operators/execute") else None)
+    page.wait_for_timeout(3000)
+    assert asked == [], "the panel is at rest when nobody touches it"
     press(panel, "Review changes")
     panel.get_by_text("Review before").wait_for()
     press(panel, "Apply")

@@ -210,6 +210,29 @@ def test_the_map_colours_every_sample_and_a_lasso_fills_the_grid(panel, synced):
     assert panel.ids is None
 
 
+def test_no_plot_is_left_in_the_state_where_it_would_show_through_the_next(panel):
+    panel.tab("map")
+    panel.state["body"] = {"plot": panel.data["body"]["plot"]}  # the App copies what is drawn into the state
+    panel.call("on_colour", value="duplicate")
+    assert panel.state["body"]["plot"] is None
+    assert {t["name"] for t in panel.data["body"]["plot"]} == {"kept", "copy", "only once"}
+    panel.data.clear()
+    panel.call("on_colour", value="duplicate")  # told again when the list is drawn
+    assert panel.data == {}, "the same plot is not sent twice"
+    panel.tab("duplicates").tab("map")
+    assert {t["name"] for t in panel.data["body"]["plot"]} == {"kept", "copy", "only once"}
+
+
+def test_what_the_app_tells_when_it_draws_changes_nothing(panel):
+    panel.tab("duplicates").button("Review changes")
+    plan = panel.state["plan"]
+    model = panel.parts.get("shown_model")
+    assert plan and model is None, "one model needs no list"
+    panel.call("on_precision", value=5)
+    panel.call("on_model", value="pixels")
+    assert panel.state["plan"] == plan and "Review before" in panel.words
+
+
 def test_the_map_can_be_coloured_by_class_and_duplicate(panel):
     execute("curate_map", "photos", {"method": "tsne"})
     panel.call("on_job_done").tab("map")
