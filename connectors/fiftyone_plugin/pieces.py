@@ -90,10 +90,9 @@ def tabs(parent: Any, name: str, labels: Mapping[str, str], active: str, on_clic
     side = parent.h_stack(name, gap=0, componentsProps={"grid": {"sx": line, "role": "tablist"}})
     for key, label in labels.items():
         here = key == active
-        colour = "primary.main" if here else "text.secondary"
         sx = {
-            "color": colour, "borderRadius": 0, "border": 0, "borderBottom": "2px solid", "px": 1.5, "py": 1, "minWidth": 0,
-            "borderBottomColor": colour if here else "transparent", "&:hover": {"borderBottomColor": colour},
+            "color": "primary.main" if here else "text.secondary", "border": 0, "borderRadius": 0, "px": 1.5, "py": 1,
+            "borderBottom": f"2px solid {'currentColor' if here else 'transparent'}", "minWidth": 0,
         }  # fmt: skip
         props = {**FIT, "button": {"variant": "text", "role": "tab", "aria-selected": here, "sx": sx}}
         side.btn(key, label=label, on_click=on_click, variant="outlined", params={"value": key}, componentsProps=props)
