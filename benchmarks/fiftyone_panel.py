@@ -74,7 +74,7 @@ def timed(what: str, panel: object, method: str, **params: object) -> None:
     took = []
     for _ in range(2):
         wall, cpu = time.perf_counter(), time.process_time()
-        panel.call(method, **params)
+        getattr(panel, method)(**params) if method == "moved" else panel.call(method, **params)
         took.append((time.process_time() - cpu, time.perf_counter() - wall))
     size = len(json.dumps(panel.output)) + len(json.dumps(panel.data))
     print(f"| {what} | {took[1][0]:.2f} ({took[0][0]:.2f}) | {took[1][1]:.2f} ({took[0][1]:.2f}) | {size / 1e6:.2f} |")
@@ -120,7 +120,7 @@ def main() -> None:
         timed("refresh of the overview", panel, "refresh")
         timed("tab Duplicates", panel, "on_tab", value="duplicates")
         for radius in (0.075, 0.02, 0.04):
-            timed(f"distance slider to {radius}", panel, "on_radius", value=radius)
+            timed(f"distance slider to {radius}", panel, "moved", radius_at=radius)
             print(f"|   {panel.number('copies would go'):,} copies in {panel.number('groups'):,} groups | | | |")
         timed("all copies into the grid", panel, "show_copies")
         timed("tab Map", panel, "on_tab", value="map")

@@ -16,8 +16,9 @@ from curate.store import Store
 from curate.types import EmbedderSpec, Findings
 
 GRAPHS = 2
-STRICTEST, LOOSEST = 0.999, 0.8
-"""Ends of the precision slider."""
+PRECISIONS = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
+"""Stops of the precision slider: even steps would put everything of interest into its last tenth."""
+USUAL = PRECISIONS.index(0.99)
 
 _KEPT: dict[tuple[str, str, str, int], Graph] = {}
 _LOCK = threading.Lock()

@@ -14,7 +14,6 @@ from fiftyone.operators.categories import Categories
 from connectors.fiftyone_plugin import jobs, render, tree
 from connectors.fiftyone_plugin.cutting import cut_findings, recut
 from connectors.fiftyone_plugin.desk import PROTECT, Desk, desk, flat, record_place
-from connectors.fiftyone_plugin.render_duplicates import precision_of
 from connectors.fiftyone_plugin.render_more import at_cut, sample_ids, sample_options
 from connectors.fiftyone_plugin.scatter import scatter
 from connectors.fiftyone_plugin.trouble import say
@@ -27,6 +26,9 @@ SHOWN = 5_000
 """At most that many samples of one list go into the grid as ids, in order."""
 LARGE = 20_000
 """Rows from which on a job asks whether to be scheduled instead."""
+
+OTHER_PAIRS = {"drawn": None, "plan": None, "body.radius_at": None, "group_page": 0}
+"""The state when other pairs are shown: of them all distances, from the first group."""
 
 Event = Callable[["CuratePanel", Any], None]
 
@@ -71,7 +73,6 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         state = ctx.panel.state
         for name, value in {
             "tab": "overview",
-            "precision": 0.99,
             "group_page": 0,
             "method": "cluster",
             "budget": "10%",
@@ -82,8 +83,8 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Another dataset: nothing of the last one stays."""
-        blank = ("plan", "drawn", "notice", "run", "radius", "view_key", "model", "opened", "chosen", "picked")
-        ctx.panel.state.set(dict.fromkeys(blank) | {"group_page": 0})
+        blank = ("notice", "run", "view_key", "model", "shown_model", "opened", "chosen", "picked")
+        ctx.panel.state.set(dict.fromkeys(blank) | OTHER_PAIRS)
 
     @event
     def refresh(self, ctx: Any, at: Desk) -> None:
@@ -96,10 +97,8 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     @event
     def on_model(self, ctx: Any, at: Desk) -> None:
-        """Another model's results.  As of every list, the App tells the choice when the list is drawn, too."""
-        if at.held is None or at.held.spec is None or ctx.params.get("value") == at.held.spec.name:
-            return
-        ctx.panel.state.set({"model": ctx.params.get("value"), "drawn": None, "plan": None, "radius": None, "group_page": 0})
+        """Another model's results."""
+        ctx.panel.state.set({"model": ctx.params.get("value"), **OTHER_PAIRS})
 
     # jobs
 
@@ -130,7 +129,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     @event
     def on_job_done(self, ctx: Any, at: Desk) -> None:
         """A form was executed: show what is there now."""
-        ctx.panel.state.set({"drawn": None, "plan": None, "radius": None, "group_page": 0})
+        ctx.panel.state.set(OTHER_PAIRS)
 
     def on_job_failed(self, ctx: Any) -> None:
         """A form failed: say why."""
@@ -139,18 +138,9 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # duplicates
 
-    def on_precision(self, ctx: Any) -> None:
-        """The precision slider.  Like the other, it reads nothing: the cut is made once, when the groups are drawn."""
-        self._moved(ctx, "precision", precision_of(ctx.params.get("value")))
-
-    def on_radius(self, ctx: Any) -> None:
-        """The distance slider."""
-        self._moved(ctx, "radius", float(ctx.params.get("value") or 0))
-
-    def _moved(self, ctx: Any, name: str, value: float) -> None:
-        """A slider; the App tells where it stands when it is drawn, too, which moves nothing."""
-        if ctx.panel.state.get(name) != value:
-            ctx.panel.state.set({name: value, "group_page": 0, "plan": None, "notice": None})
+    def on_cut(self, ctx: Any) -> None:
+        """A slider was moved.  Nothing is read: the cut is made once, when the groups are drawn."""
+        ctx.panel.state.set({"group_page": 0, "plan": None, "notice": None})
 
     def on_page(self, ctx: Any) -> None:
         """Forward and back through the groups."""
@@ -370,6 +360,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     def clear_grid(self, ctx: Any) -> None:
         """All samples again."""
+        ctx.panel.state.picked = None
         ctx.ops.clear_view()
 
 

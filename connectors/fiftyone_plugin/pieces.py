@@ -134,6 +134,16 @@ def table(parent: Any, name: str, head: Mapping[str, str], rows: Sequence[Mappin
     return view
 
 
+def stands(state: Any, path: str, value: Any) -> None:
+    """Puts a slider or list where it stands until somebody moves it.  path: of the part, from the root.
+
+    Not as its default: the App tells a default that is not where the part stands as if somebody had moved it there, so that two
+    quick moves would answer each other without end.
+    """
+    if state.get(path) is None:
+        state.set(path, value)
+
+
 def heading(parent: Any, name: str, words: str) -> None:
     """The title of a part."""
     text(parent, name, words, size="1.05rem", bold=True)

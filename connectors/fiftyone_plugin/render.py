@@ -10,7 +10,21 @@ from fiftyone.operators import types
 
 from connectors.fiftyone_plugin import jobs, reading
 from connectors.fiftyone_plugin.desk import Desk, desk
-from connectors.fiftyone_plugin.pieces import FIT, GROW, Press, alert, button, buttons, heading, row, table, tabs, text, tiles
+from connectors.fiftyone_plugin.pieces import (
+    FIT,
+    GROW,
+    Press,
+    alert,
+    button,
+    buttons,
+    heading,
+    row,
+    stands,
+    table,
+    tabs,
+    text,
+    tiles,
+)
 from connectors.fiftyone_plugin.render_duplicates import duplicates
 from connectors.fiftyone_plugin.render_more import forget_plot, map_, sample, tags
 from connectors.fiftyone_plugin.trouble import say
@@ -60,9 +74,8 @@ def _head(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         models = types.DropdownView(compact=True)
         for name in at.held.models:
             models.add_choice(name, label=name)
-        root.enum(
-            "shown_model", at.held.models, default=at.held.spec.name, label="Model", view=models, on_change=panel.on_model
-        )
+        stands(ctx.panel.state, "shown_model", at.held.spec.name)
+        root.enum("shown_model", at.held.models, label="Model", view=models, on_change=panel.on_model)
 
 
 def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:

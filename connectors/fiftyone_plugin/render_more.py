@@ -10,7 +10,7 @@ from fiftyone.operators import types
 from connectors.fiftyone_plugin import forms, scatter, tree
 from connectors.fiftyone_plugin.cutting import recut
 from connectors.fiftyone_plugin.desk import Desk
-from connectors.fiftyone_plugin.pieces import GROW, Press, button, buttons, heading, row, table, text, tiles
+from connectors.fiftyone_plugin.pieces import GROW, Press, button, buttons, heading, row, stands, table, text, tiles
 
 if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
@@ -65,7 +65,7 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     by = state.get("colour")
     if by not in choices:
         by = next(iter(choices))
-        state.colour = by
+        state.set({"colour": by, "body.controls.colour": by})
     drawn = f"{held.key}/{held.spec.fingerprint}/{store.summaries(held.key, held.spec.fingerprint).get('map', (0,))[0]}/{by}"
     if by == "duplicate":
         drawn += f"/{at.cut(state)}/{len(at.protected)}"
@@ -78,7 +78,8 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     view = types.DropdownView(label="Colour by", componentsProps=dict(GROW))
     for key, label in choices.items():
         view.add_choice(key, label=label)
-    line.enum("colour", list(choices), default=by, view=view, on_change=panel.on_colour)
+    stands(state, "body.controls.colour", by)
+    line.enum("colour", list(choices), view=view, on_change=panel.on_colour)
     button(line, Press("all", "All samples", panel.clear_grid, "grid_view"))
     button(line, Press("draw", "Draw again…", panel.draw_map, "refresh"))
     if state.get("drawn") != drawn:

@@ -60,6 +60,13 @@ class Panel:
         json.dumps(self.output)  # the App gets it as JSON
         return self
 
+    def moved(self, **sliders):
+        """Moves a slider: the App puts it there before it tells."""
+        for name, value in sliders.items():
+            patch(self.state, {f"body.{name}": value})
+            self.call("on_cut", value=value)
+        return self
+
     def tab(self, name):
         return self.call("on_tab", value=name)
 
