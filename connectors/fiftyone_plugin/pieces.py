@@ -93,6 +93,7 @@ def tabs(parent: Any, name: str, labels: Mapping[str, str], active: str, on_clic
         sx = {
             "color": "primary.main" if here else "text.secondary", "border": 0, "borderRadius": 0, "px": 1.5, "py": 1,
             "borderBottom": f"2px solid {'currentColor' if here else 'transparent'}", "minWidth": 0,
+            "&:hover": {"borderColor": "currentColor"},
         }  # fmt: skip
         props = {**FIT, "button": {"variant": "text", "role": "tab", "aria-selected": here, "sx": sx}}
         side.btn(key, label=label, on_click=on_click, variant="outlined", params={"value": key}, componentsProps=props)
