@@ -9,15 +9,16 @@ from typing import Any
 
 from curate.errors import ConfigError
 from curate.ops._graph import Graph, graph_from
-from curate.ops._groups import Star
+from curate.ops._groups import Star, Stars
 from curate.ops._scored import Scored
 from curate.ops.duplicates import graph_findings
 from curate.store import Store
 from curate.types import EmbedderSpec, Findings
 
 GRAPHS = 2
-STRICTEST, LOOSEST = 0.999, 0.8
-"""Ends of the precision slider."""
+PRECISIONS = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
+"""Stops of the precision slider: even steps would put everything of interest into its last tenth."""
+USUAL = PRECISIONS.index(0.99)
 
 _KEPT: dict[tuple[str, str, str, int], Graph] = {}
 _LOCK = threading.Lock()
@@ -46,21 +47,21 @@ class Recut:
 
     graph: Graph
     scored: Scored
-    stars: Sequence[Star]
+    stars: Stars
     protected: frozenset[str]
 
     @property
     def rows(self) -> int:
         """How many rows would be called copies."""
-        return sum(len(star.copies) for star in self.stars)
+        return len(self.stars.copies)
 
     def copies(self) -> list[str]:
         """Ids of all copies, group by group."""
-        return [self.graph.ids[copy] for star in self.stars for copy in star.copies]
+        return [self.graph.ids[row] for row in self.stars.copies.tolist()]
 
     def grouped(self) -> list[str]:
         """Ids of all groups, the kept row before its copies."""
-        return [self.graph.ids[row] for star in self.stars for row in (star.kept, *star.copies)]
+        return [self.graph.ids[row] for row in self.stars.rows().tolist()]
 
     def page(self, start: int, count: int) -> list[Group]:
         """Some groups with their reasons."""
@@ -68,7 +69,7 @@ class Recut:
         if self.protected:
             rank = rank.protecting(self.graph.protected(self.protected), "its tag")
         groups = []
-        for star in self.stars[start : start + count]:
+        for star in (self.stars[n] for n in range(start, min(start + count, len(self.stars)))):
             copies = [self._copy(star, row, pair) for row, pair in zip(star.copies, star.pairs, strict=True)]
             groups.append(Group(self.graph.ids[star.kept], rank.reason(star.kept, star.copies), copies))
         return groups
@@ -107,14 +108,13 @@ def graph_of(store: Store, dataset: str, spec: EmbedderSpec) -> Graph | None:
 def recut(graph: Graph, cut: Cut, protected: Collection[str] = ()) -> Recut:
     """The groups at another cut, largest first.  protected: rows never called copies."""
     scored = graph.cut(precision=cut.precision, radius=cut.radius)
-    stars = graph.stars(scored, protected)
-    return Recut(graph, scored, sorted(stars, key=lambda s: -len(s.copies)), frozenset(protected))
+    return Recut(graph, scored, graph.stars(scored, protected).largest_first(), frozenset(protected))
 
 
 def cut_findings(store: Store, dataset: str, spec: EmbedderSpec, found: Recut, cut: Cut) -> Findings:
     """The findings of `duplicates` at the cut, with exact distances, as a run with that cut gives them."""
     graph = found.graph
-    wanted = {i for star in found.stars for i in (graph.ids[star.kept], *(graph.ids[c] for c in star.copies))}
+    wanted = set(found.grouped())
     embeddings = store.embeddings(dataset, spec.fingerprint, ids=wanted)
     place = {item: row for row, item in enumerate(embeddings.ids)}
     gone = wanted - set(place)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.fiftyone_plugin import reading
-from connectors.fiftyone_plugin.cutting import Cut, graph_of
+from connectors.fiftyone_plugin.cutting import PRECISIONS, USUAL, Cut, graph_of
 from connectors.fiftyone_plugin.place import Place, store_place, with_store
 from curate.errors import ConfigError
 from curate.ops._graph import Graph
@@ -54,12 +54,17 @@ class Desk:
         return frozenset(flat(self.dataset).match_tags(PROTECT).values("id"))
 
     def cut(self, state: Any) -> Cut:
-        """Where the sliders stand; the distance counts only when it was moved from its end."""
-        radius = state.get("radius")
+        """Where the sliders stand; the distance counts only when it was moved from its end.
+
+        Read from the sliders' own state, which the App changes before it tells: what an event keeps apart comes back with its
+        answer, and the next move may be quicker.
+        """
+        stop, radius = state.get("body.precision_stop"), state.get("body.radius_at")
         graph = self.graph
         if graph is None or radius is None or (graph.by_pixels and float(radius) >= graph.reach * 0.9999):
             radius = None
-        return Cut(float(state.get("precision") or 0.99), None if radius is None else float(radius))
+        precision = PRECISIONS[min(max(int(USUAL if stop is None else stop), 0), len(PRECISIONS) - 1)]
+        return Cut(precision, None if radius is None else float(radius))
 
     def there(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that are samples of the dataset now, in their order: some may be deleted since."""

@@ -14,7 +14,6 @@ from fiftyone.operators.categories import Categories
 from connectors.fiftyone_plugin import jobs, render, tree
 from connectors.fiftyone_plugin.cutting import cut_findings, recut
 from connectors.fiftyone_plugin.desk import PROTECT, Desk, desk, flat, record_place
-from connectors.fiftyone_plugin.render_duplicates import precision_of
 from connectors.fiftyone_plugin.render_more import at_cut, sample_ids, sample_options
 from connectors.fiftyone_plugin.scatter import scatter
 from connectors.fiftyone_plugin.trouble import say
@@ -27,6 +26,9 @@ SHOWN = 5_000
 """At most that many samples of one list go into the grid as ids, in order."""
 LARGE = 20_000
 """Rows from which on a job asks whether to be scheduled instead."""
+
+OTHER_PAIRS = {"drawn": None, "plan": None, "body.radius_at": None, "group_page": 0}
+"""The state when other pairs are shown: of them all distances, from the first group."""
 
 Event = Callable[["CuratePanel", Any], None]
 
@@ -71,7 +73,6 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         state = ctx.panel.state
         for name, value in {
             "tab": "overview",
-            "precision": 0.99,
             "group_page": 0,
             "method": "cluster",
             "budget": "10%",
@@ -82,8 +83,8 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Another dataset: nothing of the last one stays."""
-        blank = ("plan", "drawn", "notice", "run", "radius", "view_key", "model", "opened", "chosen", "picked")
-        ctx.panel.state.set(dict.fromkeys(blank) | {"group_page": 0})
+        blank = ("notice", "run", "view_key", "model", "shown_model", "opened", "chosen", "picked")
+        ctx.panel.state.set(dict.fromkeys(blank) | OTHER_PAIRS)
 
     @event
     def refresh(self, ctx: Any, at: Desk) -> None:
@@ -91,16 +92,13 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
         ctx.panel.state.set({"drawn": None, "plan": None})
 
     def on_tab(self, ctx: Any) -> None:
-        """Another tab.  The App tells it on every redraw, also when it is the same one."""
-        if ctx.params.get("value") == ctx.panel.state.get("shown_tab"):
-            return
-        ctx.panel.state.set("shown_tab", ctx.params.get("value"))
+        """Another tab."""
         ctx.panel.state.set({"tab": ctx.params.get("value") or "overview", "notice": None, "plan": None})
 
     @event
     def on_model(self, ctx: Any, at: Desk) -> None:
         """Another model's results."""
-        ctx.panel.state.set({"model": ctx.params.get("value"), "drawn": None, "plan": None, "radius": None, "group_page": 0})
+        ctx.panel.state.set({"model": ctx.params.get("value"), **OTHER_PAIRS})
 
     # jobs
 
@@ -131,7 +129,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
     @event
     def on_job_done(self, ctx: Any, at: Desk) -> None:
         """A form was executed: show what is there now."""
-        ctx.panel.state.set({"drawn": None, "plan": None, "radius": None, "group_page": 0})
+        ctx.panel.state.set(OTHER_PAIRS)
 
     def on_job_failed(self, ctx: Any) -> None:
         """A form failed: say why."""
@@ -140,18 +138,9 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # duplicates
 
-    @event
-    def on_precision(self, ctx: Any, at: Desk) -> None:
-        """The precision slider."""
-        ctx.panel.state.set({"precision": precision_of(ctx.params.get("value")), "group_page": 0, "plan": None})
-
-    @event
-    def on_radius(self, ctx: Any, at: Desk) -> None:
-        """The distance slider."""
-        graph = at.graph
-        if graph is not None:
-            radius = float(ctx.params.get("value") or 0)
-            ctx.panel.state.set({"radius": radius, "group_page": 0, "plan": None})
+    def on_cut(self, ctx: Any) -> None:
+        """A slider was moved.  Nothing is read: the cut is made once, when the groups are drawn."""
+        ctx.panel.state.set({"group_page": 0, "plan": None, "notice": None})
 
     def on_page(self, ctx: Any) -> None:
         """Forward and back through the groups."""
@@ -215,10 +204,9 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     # map
 
-    @event
-    def on_colour(self, ctx: Any, at: Desk) -> None:
+    def on_colour(self, ctx: Any) -> None:
         """Another colouring."""
-        ctx.panel.state.set({"colour": ctx.params.get("value") or "", "drawn": None})
+        ctx.panel.state.set({"colour": ctx.params.get("value") or "", "notice": None})
 
     @event
     def on_selected(self, ctx: Any, at: Desk) -> None:
@@ -372,6 +360,7 @@ class CuratePanel(foo.Panel):  # type: ignore[misc]
 
     def clear_grid(self, ctx: Any) -> None:
         """All samples again."""
+        ctx.panel.state.picked = None
         ctx.ops.clear_view()
 
 

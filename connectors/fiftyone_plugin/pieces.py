@@ -80,6 +80,25 @@ def button(parent: Any, one: Press) -> None:
     )
 
 
+def tabs(parent: Any, name: str, labels: Mapping[str, str], active: str, on_click: Callable[..., None]) -> None:
+    """A row of tabs; `on_click` gets the key of the pressed one as "value".
+
+    The App's own TabsView tells its tab whenever it is drawn, not only when one is pressed: pressed before the answer to the
+    last press, the two tabs took turns without end.
+    """
+    line = {"borderBottom": "1px solid", "borderColor": "divider", "display": "flex", "flexWrap": "wrap"}
+    side = parent.h_stack(name, gap=0, componentsProps={"grid": {"sx": line, "role": "tablist"}})
+    for key, label in labels.items():
+        here = key == active
+        sx = {
+            "color": "primary.main" if here else "text.secondary", "border": 0, "borderRadius": 0, "px": 1.5, "py": 1,
+            "borderBottom": f"2px solid {'currentColor' if here else 'transparent'}", "minWidth": 0,
+            "&:hover": {"borderColor": "currentColor"},
+        }  # fmt: skip
+        props = {**FIT, "button": {"variant": "text", "role": "tab", "aria-selected": here, "sx": sx}}
+        side.btn(key, label=label, on_click=on_click, variant="outlined", params={"value": key}, componentsProps=props)
+
+
 def tiles(parent: Any, name: str, numbers: Sequence[tuple[str, str]]) -> None:
     """Large numbers with what they count below."""
     side = row(parent, name)
@@ -114,6 +133,16 @@ def table(parent: Any, name: str, head: Mapping[str, str], rows: Sequence[Mappin
         view.add_column(key, label=title)
     parent.list(name, types.Object(), default=[dict(row) for row in rows], view=view)
     return view
+
+
+def stands(state: Any, path: str, value: Any) -> None:
+    """Puts a slider or list where it stands until somebody moves it.  path: of the part, from the root.
+
+    Not as its default: the App tells a default that is not where the part stands as if somebody had moved it there, so that two
+    quick moves would answer each other without end.
+    """
+    if state.get(path) is None:
+        state.set(path, value)
 
 
 def heading(parent: Any, name: str, words: str) -> None:

@@ -10,9 +10,23 @@ from fiftyone.operators import types
 
 from connectors.fiftyone_plugin import jobs, reading
 from connectors.fiftyone_plugin.desk import Desk, desk
-from connectors.fiftyone_plugin.pieces import FIT, GROW, Press, alert, button, buttons, heading, row, table, text, tiles
+from connectors.fiftyone_plugin.pieces import (
+    FIT,
+    GROW,
+    Press,
+    alert,
+    button,
+    buttons,
+    heading,
+    row,
+    stands,
+    table,
+    tabs,
+    text,
+    tiles,
+)
 from connectors.fiftyone_plugin.render_duplicates import duplicates
-from connectors.fiftyone_plugin.render_more import map_, sample, tags
+from connectors.fiftyone_plugin.render_more import forget_plot, map_, sample, tags
 from connectors.fiftyone_plugin.trouble import say
 from connectors.fiftyone_plugin.words import FIELD_WORDS, counted, plan_line, size, when
 from curate.types import Change, Scalar
@@ -28,6 +42,7 @@ def page(panel: CuratePanel, ctx: Any) -> Any:
     """The whole panel."""
     state = ctx.panel.state
     root = types.Object()
+    forget_plot(state)
     try:
         with desk(ctx) as at:
             _head(root, panel, ctx, at)
@@ -47,10 +62,7 @@ def page(panel: CuratePanel, ctx: Any) -> Any:
 
 def _head(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     """The tabs, the model where there are several, and what happened last."""
-    view = types.TabsView(componentsProps={"tab": {"sx": {"minWidth": 0, "px": 1.5}}})
-    for name, label in TABS.items():
-        view.add_choice(name, label=label)
-    root.str("tab", default=ctx.panel.state.get("tab") or "overview", view=view, on_change=panel.on_tab)
+    tabs(root, "tabs", TABS, ctx.panel.state.get("tab") or "overview", panel.on_tab)
     notice = ctx.panel.state.get("notice")
     if notice:
         line = row(root, "said")
@@ -62,7 +74,8 @@ def _head(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
         models = types.DropdownView(compact=True)
         for name in at.held.models:
             models.add_choice(name, label=name)
-        root.enum("model", at.held.models, default=at.held.spec.name, label="Model", view=models, on_change=panel.on_model)
+        stands(ctx.panel.state, "shown_model", at.held.spec.name)
+        root.enum("shown_model", at.held.models, label="Model", view=models, on_change=panel.on_model)
 
 
 def _overview(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:

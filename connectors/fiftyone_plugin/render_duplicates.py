@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from fiftyone.operators import types
 
 from connectors.fiftyone_plugin import sheets
-from connectors.fiftyone_plugin.cutting import Group, Recut, recut
+from connectors.fiftyone_plugin.cutting import PRECISIONS, Group, Recut, recut
 from connectors.fiftyone_plugin.desk import Desk
-from connectors.fiftyone_plugin.pieces import FIT, Press, button, buttons, heading, row, text, tiles
+from connectors.fiftyone_plugin.pieces import FIT, Press, button, buttons, heading, row, stands, text, tiles
 from connectors.fiftyone_plugin.words import counted
 
 if TYPE_CHECKING:
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 PROTECTING = "None of these samples goes: all get the tag curate:protect"
 GROUPS = 5
 """Groups on one page."""
-PRECISIONS = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
-"""Stops of the precision slider: even steps would put everything of interest into its last tenth."""
-
-
-def precision_of(stop: Any) -> float:
-    """The precision of a stop of the slider."""
-    return PRECISIONS[min(max(int(stop or 0), 0), len(PRECISIONS) - 1)]
 
 
 def duplicates(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
@@ -69,16 +62,16 @@ def _sliders(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     # The App pads a slider by 32 px on both sides of its own.
     box = {"item": {"sx": {"mt": -3.5, "mb": -4, "width": "100%"}}}
     if graph.by_pixels:
-        near = min(range(len(PRECISIONS)), key=lambda n: abs(PRECISIONS[n] - cut.precision))
+        stop = PRECISIONS.index(cut.precision)
         stops = [{"value": n, "label": f"{p:g}"} for n, p in enumerate(PRECISIONS)]
+        stands(ctx.panel.state, "body.precision_stop", stop)
         root.int(
             "precision_stop",
             min=0,
             max=len(PRECISIONS) - 1,
-            default=near,
-            on_change=panel.on_precision,
+            on_change=panel.on_cut,
             view=types.SliderView(
-                label=f"Precision {PRECISIONS[near]:g}: at most {1 - PRECISIONS[near]:.1%} of the decisions wrong",
+                label=f"Precision {cut.precision:g}: at most {1 - cut.precision:.1%} of the decisions wrong",
                 label_position="top", value_label_display="off", view_multiple_of=1,
                 componentsProps={"slider": {"marks": stops, **marks}, **box},
             ),
@@ -90,12 +83,12 @@ def _sliders(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     ends = [{"value": 0, "label": "0"}, {"value": reach, "label": f"{reach:.3g}"}]
     every = graph.by_pixels and cut.radius is None
     words = "Distance: any" if every else f"Distance at most {at_radius:.3g}"
+    stands(ctx.panel.state, "body.radius_at", at_radius)
     root.float(
         "radius_at",
         min=0,
         max=reach,
-        default=at_radius,
-        on_change=panel.on_radius,
+        on_change=panel.on_cut,
         view=types.SliderView(
             label=f"{words} ({unit})", label_position="top", value_label_display="off", view_multiple_of=reach / 200,
             componentsProps={"slider": {"marks": ends, **marks}, **box},

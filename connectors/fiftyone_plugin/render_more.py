@@ -10,7 +10,7 @@ from fiftyone.operators import types
 from connectors.fiftyone_plugin import forms, scatter, tree
 from connectors.fiftyone_plugin.cutting import recut
 from connectors.fiftyone_plugin.desk import Desk
-from connectors.fiftyone_plugin.pieces import GROW, Press, button, buttons, heading, row, table, text, tiles
+from connectors.fiftyone_plugin.pieces import GROW, Press, button, buttons, heading, row, stands, table, text, tiles
 
 if TYPE_CHECKING:
     from connectors.fiftyone_plugin.panel import CuratePanel
@@ -38,8 +38,20 @@ def at_cut(ctx: Any, at: Desk) -> Mapping[str, str] | None:
     if at.graph is None:
         return None
     found = recut(at.graph, at.cut(ctx.panel.state), at.protected)
-    kept = {at.graph.ids[star.kept]: "kept" for star in found.stars}
+    kept = dict.fromkeys((at.graph.ids[row] for row in found.stars.kept.tolist()), "kept")
     return kept | dict.fromkeys(found.copies(), "copy")
+
+
+def forget_plot(state: Any) -> None:
+    """Takes a plot out of the panel's state, and has it sent anew when the map is shown again.
+
+    The App copies what is drawn into the state, which it sends along with every event, and lays what it gets over that list by
+    list: of a plot with more or longer clouds the rest would show through.
+    """
+    if state.get("body.plot"):
+        state.set("body.plot", None)
+    if state.get("drawn") and (state.get("plan") or state.get("tab") != "map"):
+        state.drawn = None
 
 
 def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
@@ -53,7 +65,7 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     by = state.get("colour")
     if by not in choices:
         by = next(iter(choices))
-        state.colour = by
+        state.set({"colour": by, "body.controls.colour": by})
     drawn = f"{held.key}/{held.spec.fingerprint}/{store.summaries(held.key, held.spec.fingerprint).get('map', (0,))[0]}/{by}"
     if by == "duplicate":
         drawn += f"/{at.cut(state)}/{len(at.protected)}"
@@ -66,7 +78,8 @@ def map_(root: Any, panel: CuratePanel, ctx: Any, at: Desk) -> None:
     view = types.DropdownView(label="Colour by", componentsProps=dict(GROW))
     for key, label in choices.items():
         view.add_choice(key, label=label)
-    line.enum("colour", list(choices), default=by, view=view, on_change=panel.on_colour)
+    stands(state, "body.controls.colour", by)
+    line.enum("colour", list(choices), view=view, on_change=panel.on_colour)
     button(line, Press("all", "All samples", panel.clear_grid, "grid_view"))
     button(line, Press("draw", "Draw again…", panel.draw_map, "refresh"))
     if state.get("drawn") != drawn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from curate.errors import CurateError, Locked
 
 
@@ -14,7 +16,8 @@ def say(err: BaseException) -> str:
     kind = type(err)
     family = {base.__name__ for base in kind.__mro__}
     if "PyMongoError" in family or "DatabaseError" in family or kind.__name__ == "ServiceListenTimeout":
-        why = (str(err).splitlines() or [""])[0][:200]
+        # The driver goes on with its own settings and what it knows of the servers.
+        why = re.split(r" \(configured timeouts|, Timeout:|\n", str(err))[0][:200]
         return f"FiftyOne's database does not answer: {why}. Start it, or look at its log, then refresh."
     if kind.__name__ in ("DatasetNotFoundError", "DoesNotExist"):
         return "This dataset was deleted while it was open. Open another one; its store is kept until you delete the folder."

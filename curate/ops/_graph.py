@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.ops._groups import Rows, Star, star_groups
+from curate.ops._groups import Rows, Stars, star_groups
 from curate.ops._keep import Ranking
 from curate.ops._pixels import cut_for
 from curate.ops._scored import Scored
@@ -70,10 +70,12 @@ class Graph:
             decided = decided & near if self.by_pixels else near | by_words
         return replace(scored, decided=decided)
 
-    def stars(self, scored: Scored, protected: Collection[str] = ()) -> list[Star]:
+    def stars(self, scored: Scored, protected: Collection[str] = ()) -> Stars:
         """Groups of the pairs that `scored` decided; rows in `protected` are never called copies."""
         kept = self.protected(protected)
-        return star_groups(self.order(kept), self.content, links_of(scored, self.content), protected=kept, sets=self.sets)
+        pairs = np.flatnonzero(scored.decided)
+        links = (scored.i[pairs], scored.j[pairs], pairs)
+        return star_groups(self.order(kept), self.content, links, protected=kept, sets=self.sets)
 
     def protected(self, ids: Collection[str]) -> npt.NDArray[np.bool_]:
         """(n,) rows that are protected: those of the run, and `ids`."""
@@ -81,10 +83,10 @@ class Graph:
         wanted = set(ids)
         return ours | np.fromiter((i in wanted for i in self.ids), dtype=bool, count=len(self.ids)) if wanted else ours
 
-    def order(self, protected: npt.NDArray[np.bool_]) -> list[int]:
+    def order(self, protected: npt.NDArray[np.bool_]) -> Rows:
         """Rows, protected first, then the most worth keeping."""
         order = np.asarray(self.rank.order, dtype=np.int64)
-        return [*order[protected[order]].tolist(), *order[~protected[order]].tolist()]
+        return order[np.argsort(~protected[order], kind="stable")]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything as plain arrays, for the store."""
@@ -98,17 +100,6 @@ class Graph:
             columns["sets"] = self.sets
         small = {k: v.astype(np.int32) if v.dtype.kind == "i" else v for k, v in columns.items()}
         return small | {f"text/{name}": _packed(value) for name, value in text.items()}
-
-
-def links_of(scored: Scored, content: Rows) -> dict[int, list[tuple[int, int]]]:
-    """Class -> (other class, pair) of the decided pairs, both ways round."""
-    pairs = np.flatnonzero(scored.decided)
-    links: dict[int, list[tuple[int, int]]] = {}
-    ends = content[scored.i[pairs]].tolist(), content[scored.j[pairs]].tolist()
-    for i, j, pair in zip(*ends, pairs.tolist(), strict=True):
-        links.setdefault(i, []).append((j, pair))
-        links.setdefault(j, []).append((i, pair))
-    return links
 
 
 def graph_from(arrays: Mapping[str, npt.NDArray[Any]]) -> Graph:

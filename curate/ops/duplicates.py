@@ -187,7 +187,7 @@ def graph_findings(
     protected: rows that are never called copies, besides those of the run.
     """
     rank = graph.rank.protecting(graph.protected(protected), PROTECTED) if protected else graph.rank
-    stars = graph.stars(scored, protected)
+    stars = list(graph.stars(scored, protected))
     pairs = [(graph.ids[star.kept], graph.ids[copy]) for star in stars for copy in star.copies]
     distances = iter(apart([a for a, _ in pairs], [b for _, b in pairs]).tolist() if pairs else ())
     groups = [_described(star, scored, graph, rank, distances) for star in stars]
@@ -208,7 +208,7 @@ def graph_findings(
     evidence = {"groups": groups, "borderline": borderline, "precision": precision, **graph.basis}
     summary = {
         "groups": len(groups),
-        "rows": sum(len(s.copies) for s in stars),
+        "rows": len(pairs),
         "kinds": dict(sorted(kinds.items())),
         "candidates": len(scored),
         "decided_by": graph.basis["decided_by"],

@@ -200,8 +200,13 @@ def test_find_cut_apply_see_the_tag_and_undo(world, app, page):
     panel.get_by_text("Distance at most").wait_for()
     strict = int(re.search(r"(\d+)\s*copies would go", panel.inner_text())[1])
     assert 0 < strict < count
-    page.mouse.click(slider["x"] + slider["width"] - 1, slider["y"] + slider["height"] / 2)
+    for place in (slider["width"] / 2, slider["width"] / 5, slider["width"] - 1):  # moved before the answer to the last move
+        page.mouse.click(slider["x"] + place, slider["y"] + slider["height"] / 2)
+        page.wait_for_timeout(300)
     panel.get_by_text("Distance: any").wait_for()
+    page.wait_for_timeout(3000)
+    assert panel.get_by_text("Distance: any").count() == 1
+    assert int(re.search(r"(\d+)\s*copies would go", panel.inner_text())[1]) == count
 
     press(panel, "Review changes")
     panel.get_by_text("Review before anything is written").wait_for()
@@ -258,7 +263,9 @@ def test_a_lasso_on_the_map_fills_the_grid(world, app, page):
     panel.get_by_role("combobox").first.click()
     page.get_by_role("option", name="duplicate").click()
     panel.locator(".legendtext", has_text="copy").first.wait_for()
+    page.wait_for_timeout(1500)
     shot(page, "map-duplicates")
+    assert set(panel.locator(".legendtext").all_text_contents()) == {"kept", "copy"}, "nothing of the other colouring is left"
     press(panel, "All samples")
     shown(page, 48)
 
@@ -267,7 +274,8 @@ def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
     name = fresh(world, "choose")
     synced(world, name)
     panel = opened(page, app, name)
-    tab(panel, "Sample")
+    for other in ("Map", "Duplicates", "Tags", "Sample"):  # pressed before the answer to the one before
+        tab(panel, other)
     typed(panel).first.fill("6")
     press(panel, "Choose")
     panel.get_by_text("Coverage: samples are").wait_for()
@@ -275,6 +283,10 @@ def test_a_sample_goes_into_the_grid_and_is_applied(world, app, page):
     page.wait_for_timeout(1500)
     shot(page, "walk-sample")
     nothing_cut_off(page, panel)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/operators/execute") else None)
+    page.wait_for_timeout(3000)
+    assert asked == [], "the panel is at rest when nobody touches it"
     press(panel, "Review changes")
     panel.get_by_text("Review before").wait_for()
     press(panel, "Apply")
@@ -315,9 +327,10 @@ def test_native_embeddings_and_similarity_search_work_on_our_runs(world, app, pa
     page.locator('[data-cy="new-panel-option-Embeddings"]').click()
     embeddings = page.locator('[data-cy="panel-content-Embeddings"]')
     embeddings.wait_for()
-    page.wait_for_timeout(4000)
+    embeddings.get_by_text("curate_viz").first.click()
+    embeddings.get_by_text("48 points").wait_for()
+    page.wait_for_timeout(1500)
     shot(page, "native-embeddings")
-    embeddings.get_by_text("curate_viz").first.wait_for()
 
 
 def test_a_click_on_a_tag_shows_its_samples(world, app, page):

@@ -241,6 +241,19 @@ def test_a_file_that_is_gone_is_a_failed_row(photos, curate, tmp_path):
     assert document["rows"]["embedded"] == 13
 
 
+def test_two_samples_of_one_file_are_two_rows_of_which_one_is_a_copy(fo, photos, sync):
+    third = photos.match({"filepath": {"$regex": "/03.png$"}}).first()
+    twin = photos.add_sample(fo.Sample(filepath=third.filepath))
+    document = sync()
+    assert document["rows"]["seen"] == document["rows"]["embedded"] == 15
+    assert document["duplicates"] == {"groups": 2, "rows": 3}
+    photos.reload()
+    said = dict(zip(*photos.select([third.id, twin]).values(["id", "curate.duplicate"]), strict=True))
+    assert said == {third.id: "kept", twin: f"copy-of/{third.id}"}  # the one with a label stays
+    assert [s.id for s in photos.match_tags("curate:duplicate").match({"filepath": third.filepath})] == [twin]
+    assert sync()["plan"] == {"changes": 0, "vectors": 0}
+
+
 def test_mongod_down_is_exit_4(photos, curate, tmp_path):
     Path("curate.toml").write_text('[connectors.fiftyone]\ndatabase_uri = "mongodb://127.0.0.1:1"\n')
     code, _, said = curate("sync", "--dataset", "fiftyone:photos", "--model", "pixels")

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pydash
+
 PANEL = "@curate/curate/curate_panel"
 
 
@@ -42,9 +44,9 @@ class Panel:
         for request in result.executor.to_json()["requests"]:
             name, given = request["operator_uri"], request["params"]
             if name == "patch_panel_state":
-                self.state.update(given["state"])
+                patch(self.state, given["state"])
             elif name == "patch_panel_data":
-                self.data.update(given["data"])
+                patch(self.data, given["data"])
             elif name == "show_panel_output":
                 self.output = given["output"]
             elif name == "set_view":
@@ -56,6 +58,13 @@ class Panel:
             elif name == "reload_dataset":
                 self.reloads += 1
         json.dumps(self.output)  # the App gets it as JSON
+        return self
+
+    def moved(self, **sliders):
+        """Moves a slider: the App puts it there before it tells."""
+        for name, value in sliders.items():
+            patch(self.state, {f"body.{name}": value})
+            self.call("on_cut", value=value)
         return self
 
     def tab(self, name):
@@ -102,6 +111,12 @@ class Panel:
             if isinstance(text, str) and text.startswith("**") and text.endswith(label):
                 return int(text.split("**")[1].replace(",", ""))
         raise AssertionError(f"no tile {label!r} in:\n{self.words}")
+
+
+def patch(held, given):
+    """As the App does it: keys are paths."""
+    for path, value in given.items():
+        pydash.set_(held, path, value)
 
 
 def view_ids(stages):

@@ -50,12 +50,12 @@ def test_a_missing_file_is_a_failure_that_is_listed(synced, plugin):
 
 
 def test_another_dataset_takes_nothing_along(panel, plugin, tmp_path):
-    panel.state |= {"plan": "x", "radius": 0.1, "group_page": 3}
+    panel.state |= {"plan": "x", "body": {"radius_at": 0.1}, "group_page": 3}
     dataset("others", pictures(tmp_path / "others", count=3))
     panel.dataset = "others"
     panel.call("on_change_dataset")
     assert "Nothing is stored" in panel.words
-    assert not panel.state["plan"] and not panel.state["radius"]
+    assert not panel.state["plan"] and not panel.state["body"]["radius_at"]
 
 
 # duplicates
@@ -79,14 +79,14 @@ def test_the_sliders_cut_again_without_computing_anything(panel, synced, monkeyp
     monkeypatch.setattr(Store, "embeddings", refuse)
     panel.tab("duplicates")
     before = json.dumps(synced.stats(), default=str)
-    panel.call("on_radius", value=0.0)
+    panel.moved(radius_at=0.0)
     assert panel.number("copies would go") == 1  # the same file is a copy at any distance
     for stop in range(8):
-        panel.call("on_precision", value=stop)
+        panel.moved(precision_stop=stop)
         assert panel.number("copies would go") == 1
-    panel.call("on_radius", value=10)
+    panel.moved(radius_at=10)
     assert panel.number("copies would go") == 1  # at precision 0.999, where the last stop left it
-    panel.call("on_precision", value=5)
+    panel.moved(precision_stop=5)
     assert panel.number("copies would go") == 2
     assert json.dumps(synced.stats(), default=str) == before
 
@@ -129,7 +129,7 @@ def test_cancel_writes_nothing(panel, synced):
 
 
 def test_the_plan_is_that_of_the_slider(panel, synced):
-    panel.tab("duplicates").call("on_radius", value=0.0)
+    panel.tab("duplicates").moved(radius_at=0.0)
     panel.button("Review changes").button("Apply")
     synced.reload()
     assert synced.count_sample_tags()["curate:duplicate"] == 1
@@ -208,6 +208,35 @@ def test_the_map_colours_every_sample_and_a_lasso_fills_the_grid(panel, synced):
     assert panel.ids == shown
     panel.button("All samples")
     assert panel.ids is None
+
+
+def test_no_plot_is_left_in_the_state_where_it_would_show_through_the_next(panel):
+    panel.tab("map")
+    panel.state["body"]["plot"] = panel.data["body"]["plot"]  # the App copies what is drawn into the state
+    panel.call("on_colour", value="duplicate")
+    assert panel.state["body"]["plot"] is None
+    assert {t["name"] for t in panel.data["body"]["plot"]} == {"kept", "copy", "only once"}
+    panel.data.clear()
+    panel.call("on_selected", data=[])
+    assert panel.data == {}, "the same plot is not sent twice"
+    panel.tab("duplicates").tab("map")
+    assert {t["name"] for t in panel.data["body"]["plot"]} == {"kept", "copy", "only once"}
+
+
+def test_no_part_that_tells_its_changes_has_a_default_that_changes(panel):
+    """The App tells such a default as a change of the user's: two of them answered each other without end."""
+    for name in ("duplicates", "map"):
+        panel.tab(name)
+        told = {
+            path: one for path, one in panel.parts.items() if (one.get("view") or {}).get("on_change") or one.get("on_change")
+        }
+        assert told and all(one.get("default") is None for one in told.values()), told
+    body = panel.state["body"]
+    assert (body["precision_stop"], body["controls"]["colour"]) == (5, "cluster")
+    panel.moved(radius_at=0.0)
+    panel.call("on_job_done")  # other pairs: the slider goes to its end again
+    panel.tab("duplicates")
+    assert panel.state["body"]["radius_at"] > 0
 
 
 def test_the_map_can_be_coloured_by_class_and_duplicate(panel):

@@ -88,7 +88,10 @@ def test_a_sheet_shows_what_there_is_and_says_what_is_not():
     [
         (ConfigError("which rows?"), "which rows?"),
         (Locked("the store is open elsewhere."), "Another curate writes"),
-        (ServerSelectionTimeoutError("127.0.0.1:1: refused\nmore"), "database does not answer: 127.0.0.1:1"),
+        (
+            ServerSelectionTimeoutError("127.0.0.1:1: refused (configured timeouts: 20 s), Timeout: 30s, <more"),
+            "database does not answer: 127.0.0.1:1: refused. Start it",
+        ),
         (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
         (ValueError("odd"), "bug in curate: ValueError: odd"),
     ],

@@ -226,8 +226,48 @@ def test_same_content_joins_over_both_keys():
 
 
 def test_stars_follow_the_given_order():
-    stars = star_groups([2, 0, 1], np.arange(3), {0: [(1, 0)], 1: [(0, 0), (2, 1)], 2: [(1, 1)]})
+    stars = star_groups([2, 0, 1], np.arange(3), (np.array([0, 1]), np.array([1, 2]), np.array([0, 1])))
     assert [(s.kept, list(s.copies), list(s.pairs)) for s in stars] == [(2, [1], [1])]
+
+
+def stars_by_the_book(order, content, links, protected, sets):
+    """Kept row -> its copies with their pairs, by trying every row against every other."""
+    taken, found = set(), {}
+    for row in order:
+        if row in taken or sets[row] < 0:
+            continue
+        taken.add(row)
+        by = {content[row]: -1}
+        for i, j, pair in zip(*links, strict=True):
+            for a, b in ((content[i], content[j]), (content[j], content[i])):
+                if a == content[row]:
+                    by.setdefault(b, pair)
+        free = [r for r in order if r not in taken and not protected[r] and sets[r] >= 0 and content[r] in by]
+        copies = {r: by[content[r]] for r in free if sets[r] != sets[row] or not sets.any()}
+        taken |= set(copies)
+        found |= {row: copies} if copies else {}
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_stars_are_those_of_a_search_row_by_row(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 30))
+    content = same_content([[str(v) if v < 15 else None for v in rng.integers(0, 25, count)]])
+    i, j = rng.choice(np.unique(content), (2, int(rng.integers(0, 2 * count))))
+    i, j = i[i != j], j[i != j]
+    protected = rng.random(count) < 0.2
+    sets = rng.integers(-1, 3, count) if seed % 2 else None
+    order = rng.permutation(count)
+    order = order[np.argsort(~protected[order], kind="stable")]
+    stars = star_groups(order, content, (i, j, np.arange(len(i))), protected=protected, sets=sets)
+    wanted = stars_by_the_book(order, content, (i, j, range(len(i))), protected, np.zeros(count) if sets is None else sets)
+    assert {s.kept: dict(zip(s.copies, s.pairs, strict=True)) for s in stars} == wanted
+    assert [s.kept for s in stars] == list(wanted)
+    rows = [row for s in stars for row in (s.kept, *s.copies)]
+    assert stars.rows().tolist() == rows
+    largest = list(stars.largest_first())
+    assert largest == sorted(stars, key=lambda s: -len(s.copies))
 
 
 def test_the_op_is_frozen():
