@@ -47,7 +47,8 @@ def described_images(images):
     from curate.ops._pixels import describe_images
 
     ids = [str(n) for n in range(len(images))]
-    return describe_images(ids, [""] * len(ids), lambda item: images[int(item)], Remembered(lambda _: None, lambda *_: None, ""))
+    nothing = Remembered(lambda _: None, lambda *_: None, "")
+    return describe_images(ids, [""] * len(ids), lambda item: images[int(item)], nothing)
 
 
 def sheet_pairs(task):
@@ -82,7 +83,7 @@ def photo_pairs(task):
 
 
 def stranger_pairs(task):
-    """(features, truth, edits) of the candidates among images that have nothing to do with each other: what a set is full of."""
+    """(features, truth, edits) of the candidates among images that have nothing in common: what most sets are full of."""
     from curate.geometry import EUCLIDEAN
     from curate.ops._pixels import propose
 

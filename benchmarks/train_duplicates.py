@@ -20,11 +20,13 @@ from curate.ops._pixels import PAIR_COLUMNS as COLUMNS
 from curate.ops._verify_model import LIMIT, PairModel
 
 UP = (
-    "zncc gradient ssim ssim_p01 ssim_p05 ssim_p20 block_worst block_p10 tone block_second block_mean fine hue near_p01 near_p05 near_p20 signature picture".split()
-)
+    "zncc gradient ssim ssim_p01 ssim_p05 ssim_p20 block_worst block_p10 tone block_second block_mean fine chroma_match hue "
+    "near_p01 near_p05 near_p20 signature picture"
+).split()
 DOWN = (
-    "both mutual both_wide mutual_wide other residual residual_p95 residual_p99 residual_peak chroma_peak gain offset clash clash_share clash_largest".split()
-)
+    "both mutual both_wide mutual_wide other residual residual_p95 residual_p99 residual_peak chroma_peak gain offset clash "
+    "clash_share clash_largest"
+).split()
 
 
 def fit(rows, truth, columns, *, weight=None, trees=120, seed=0):

@@ -59,8 +59,8 @@ def candidates(x, pictures):
 def judged(data, *, seen=False):
     """{(test id, train id): "dup" | "similar" | "unsure" | "no"}.
 
-    seen: also the twelve pairs of cifar_seen.csv, which nobody had judged and which our model ranks among the copies (one pair of
-    eyes, at five times their size, knowing that): the pack holds what other rankings had brought up.
+    seen: also the twelve pairs of cifar_seen.csv, which nobody had judged and which our model ranks among the copies (one pair
+    of eyes, at five times their size, knowing that): the pack holds what other rankings had brought up.
     """
     found = {}
     for path in (data / "cifar_pairs" / "pairs.csv", *([SEEN] if seen else [])):

@@ -89,13 +89,17 @@ def later(rng, photos, count):
 
 
 def guard(rng, photos, count):
-    """A fixed camera: one small thing is elsewhere, and the clock has moved on."""
+    """A fixed camera: one small thing is elsewhere, and the clock has moved on.
+
+    The thing stands where a crop or a caption leaves it: without it two frames differ in nothing.
+    """
     scene = base(rng, photos)
     for _ in range(count):
         image = scene
         for _ in range(rng.integers(1, 3)):
             piece, alpha = cutout(rng, photos, scene.shape[0] * rng.uniform(0.14, 0.3))
-            image = put(image, piece, alpha, rng.integers(0, image.shape[0] - 60), rng.integers(0, image.shape[1] - 60))
+            high, wide = image.shape[0] - piece.shape[0], image.shape[1] - piece.shape[1]
+            image = put(image, piece, alpha, int(high * rng.uniform(0.3, 0.7)), int(wide * rng.uniform(0.3, 0.7)))
         picture = Image.fromarray(image)
         from PIL import ImageDraw
 

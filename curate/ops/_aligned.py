@@ -183,7 +183,7 @@ def _coarse_agreement(a: View, b: View, matrix: Affine) -> float:
 
 
 def _shared_edges(a: View, b: View, matrix: Affine, side: int, sigma: float) -> float:
-    """Correlation of the gradients of small copies laid over each other, in [-1, 1]; cheap, and next to nothing for strangers."""
+    """Correlation of the gradients of small copies laid over each other, in [-1, 1]: cheap, and near 0 for strangers."""
     import cv2
 
     (small_a, by_a), (small_b, by_b) = _shrunk(a, side), _shrunk(b, side)

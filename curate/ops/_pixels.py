@@ -30,7 +30,7 @@ Read: TypeAlias = Callable[[str], Pixels | None]
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 PAIR_COLUMNS = (*COLUMNS, "signature", "picture")
-"""Names of the features that the model of large pairs decides by: laid over each other, and how alike their descriptions are."""
+"""Names of the features that decide a large pair: of the two laid over each other, and how alike their descriptions are."""
 
 LEAST_SMALL = 0.66
 """Small images that correlate less than this wherever they are laid are no copies."""
@@ -87,7 +87,6 @@ class Images:
             if len(self.views) < HELD:
                 self.views[row] = found
         return found
-
 
     def likeness(self, i: Rows, j: Rows, mirrored: npt.NDArray[np.bool_]) -> Grey:
         """(m, 2) products of keypoint signatures and of small pictures, each in [-1, 1]; `j` mirrored where that is so."""
