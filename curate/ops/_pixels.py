@@ -328,7 +328,7 @@ DOUBT = 0.02
 
 
 MOST_COPIES = 0.98
-"""Largest share that is believed: where everything seems a copy, strangers that pixels call unlikely must not become one too."""
+"""Largest share that is believed: where all seem copies, what the pixels call unlikely must not become one too."""
 
 TERRITORIES = (4, 16)
 """Where the number of doubtful pairs of a row makes another territory: next to none, some, look-alikes everywhere."""
