@@ -93,7 +93,7 @@ def joined(parts):
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def large(data, cache, out, seeds=(1, 2, 3), sheets=4, by_kind=True):
+def large(data, cache, out, seeds=(1, 2), sheets=4, by_kind=True):
     photos = pair_data.read_photos(data / "photos")
     parts = []
     for seed in seeds:
@@ -135,7 +135,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("/tmp/duplicate-pairs"))
     parser.add_argument("--out", type=Path, default=Path("curate/ops/data"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--quick", action="store_true", help="no figures with whole kinds left out")
     parser.add_argument("--only", choices=["words", "large", "small"])
     asked = parser.parse_args()

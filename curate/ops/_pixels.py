@@ -321,13 +321,13 @@ def cut_for(probability: Array, precision: float) -> float:
     return float(falling[enough[-1]]) if enough.size else float(min(1.0, falling[0] + 1e-3))
 
 
-USUAL_SHARE = 0.68
+USUAL_SHARE = 0.69
 """Share of copies among the training pairs above DOUBT, at which the shipped probabilities are right."""
 
 DOUBT = 0.02
 
 
-MOST_COPIES = 0.98
+MOST_COPIES = 0.99
 """Largest share that is believed: where all seem copies, what the pixels call unlikely must not become one too."""
 
 TERRITORIES = (4, 16)
