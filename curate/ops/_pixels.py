@@ -327,6 +327,9 @@ USUAL_SHARE = 0.68
 DOUBT = 0.02
 
 
+MOST_COPIES = 0.98
+"""Largest share that is believed: where all seem copies, what the pixels call unlikely must not become one too."""
+
 TERRITORIES = (4, 16)
 """Where the number of doubtful pairs of a row makes another territory: next to none, some, look-alikes everywhere."""
 
@@ -359,7 +362,7 @@ def _share(probability: Array, usual: float, weight: float) -> float:
         if abs(now - share) < 1e-9:
             break
         share = now
-    return share
+    return min(share, MOST_COPIES)
 
 
 def _shifted(probability: Array, usual: float, share: float) -> Array:

@@ -38,3 +38,11 @@ def test_the_order_of_pairs_does_not_matter():
     turn = RNG.permutation(len(p))
     turned = adapted(pairs_of(pairs.i[turn], pairs.j[turn]), p[turn])
     np.testing.assert_allclose(turned, adapted(pairs, p)[turn], atol=1e-12)
+
+
+def test_among_nothing_but_copies_an_unlikely_pair_stays_none():
+    p = np.r_[np.full(400, 0.997), 0.03]
+    pairs = pairs_of(np.arange(0, 802, 2), np.arange(1, 802, 2))
+    found = adapted(pairs, p)
+    assert found[:400].min() > 0.997
+    assert found[400] < 0.5
