@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from connectors.fiftyone_plugin.cutting import PRECISIONS, Cut, graph_of, recut
 from curate.store import Store
 from tests.connectors.fiftyone_place import dataset, pictures
 from tests.fiftyone_plugin.driven import Panel, execute
@@ -75,6 +76,10 @@ def test_the_sliders_cut_again_without_computing_anything(panel, synced, monkeyp
     def refuse(*_args, **_more):
         raise AssertionError("the slider searched")
 
+    with Store.open(synced.info["curate"]["store"]) as store:
+        [held] = store.specs("fiftyone:photos")
+        graph = graph_of(store, "fiftyone:photos", held.spec)
+    strictest = recut(graph, Cut(precision=PRECISIONS[-1], radius=10.0)).rows
     monkeypatch.setattr(curate.index, "neighbours_within", refuse)
     monkeypatch.setattr(Store, "embeddings", refuse)
     panel.tab("duplicates")
@@ -85,7 +90,7 @@ def test_the_sliders_cut_again_without_computing_anything(panel, synced, monkeyp
         panel.moved(precision_stop=stop)
         assert panel.number("copies would go") == 1
     panel.moved(radius_at=10)
-    assert panel.number("copies would go") == 1  # at precision 0.999, where the last stop left it
+    assert panel.number("copies would go") == strictest  # where the last stop left the precision
     panel.moved(precision_stop=5)
     assert panel.number("copies would go") == 2
     assert json.dumps(synced.stats(), default=str) == before
