@@ -328,7 +328,7 @@ DOUBT = 0.02
 
 
 MOST_COPIES = 0.99
-"""Largest share that is believed: where all seem copies, what the pixels call unlikely must not become one too."""
+"""Largest share that is believed: even where all seem copies, less than 1 in 45 by the pixels stays less than even odds."""
 
 TERRITORIES = (4, 16)
 """Where the number of doubtful pairs of a row makes another territory: next to none, some, look-alikes everywhere."""

@@ -11,6 +11,11 @@ from curate.ops._views import Grey, View
 _BLURS = (0.0, 0.6, 1.0, 1.6, 2.5, 4.0)
 _NOISE = 30.0
 _BAD = 0.35
+_STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
+_CELL = 11
+"""Pixels of a cell in which two images clash: about a letter."""
+_FAINT = 40.0
+"""Power of colour (squared levels) below which hue says little: added to both sides of its ratio."""
 
 
 def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
@@ -87,20 +92,24 @@ def gradient(a: Grey, b: Grey, inside: Any, sigma: float = 1.0) -> float:
     return product / float(power) if power > 1e-6 else 0.0
 
 
+def _detail(a: Grey, b: Grey, inside: Any, sigma: float, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
+    """Both images without what is coarser than three windows, their power in each window, and the power that is content."""
+    import cv2
+
+    a, b = (np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32) for x in (a, b))
+    a, b = (x - cv2.blur(x, (3 * window, 3 * window)) for x in (a, b))
+    va, vb = (np.maximum(cv2.blur(x * x, (window, window)), 0) for x in (a, b))
+    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
+    return a, b, va, vb, 0.06 * typical + _NOISE / 2
+
+
 def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str) -> dict[str, float]:
     """Local similarity cs = (2 cov + n0) / (va + vb + n0) of the high-passed images, and where it is bad: on whose side."""
     import cv2
 
-    size = (window, window)
-    high = []
-    for x in (a, b):
-        smooth = cv2.GaussianBlur(x, (0, 0), sigma)
-        high.append(smooth - cv2.blur(smooth, (3 * window, 3 * window)))
-    va, vb = (np.maximum(cv2.blur(h * h, size), 0) for h in high)
-    cov = cv2.blur(high[0] * high[1], size)
+    a, b, va, vb, floor = _detail(a, b, inside, sigma, window)
+    cov = cv2.blur(a * b, (window, window))
     similar = (2 * cov + _NOISE) / (va + vb + _NOISE)
-    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
-    floor = 0.06 * typical + _NOISE / 2
     content = ((va > floor) | (vb > floor)) & inside
     area = max(int(content.sum()), 1)
     bad = content & (similar < _BAD)
@@ -123,10 +132,6 @@ def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str)
     return found | {"ssim_p01": float(p01), "ssim_p05": float(p05), "ssim_p20": float(p20)}
 
 
-_STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
-_CELL = 11
-
-
 def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     """Where both images have content and disagree however they are moved by a pixel: another digit, another word.
 
@@ -134,19 +139,14 @@ def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     """
     import cv2
 
-    size = (_CELL, _CELL)
-    a, b = (cv2.GaussianBlur(x, (0, 0), 0.7) for x in (a, b))
-    a, b = (x - cv2.blur(x, (3 * _CELL, 3 * _CELL)) for x in (a, b))
-    va, vb = (np.maximum(cv2.blur(x * x, size), 0) for x in (a, b))
-    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
-    floor = 0.06 * typical + _NOISE / 2
+    a, b, va, vb, floor = _detail(a, b, inside, 0.7, _CELL)
     similar = np.full(a.shape, -1, np.float32)
     rest = np.full(a.shape, np.inf, np.float32)
     high, wide = a.shape
     padded = [cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb)]
     for dy, dx in _STEPS:
         moved, power = (x[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide] for x in padded)
-        cov = cv2.blur(a * moved, size)
+        cov = cv2.blur(a * moved, (_CELL, _CELL))
         np.maximum(similar, (2 * cov + _NOISE) / (va + power + _NOISE), out=similar)
         np.minimum(rest, va + power - 2 * cov, out=rest)
     shared = (va > floor) & (vb > floor) & (va < 4 * vb) & (vb < 4 * va) & inside
@@ -232,7 +232,7 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
     seen, other = (s[used] for s in (sides[0], sides[2]))
     power = np.sqrt(np.square(seen).sum() * np.square(other).sum()) / len(seen)
     # An edit turns all hues a little or takes them away; another product has other ones.
-    hue = (float((seen * other).sum()) / len(seen) + 40) / (power + 40)
+    hue = (float((seen * other).sum()) / len(seen) + _FAINT) / (power + _FAINT)
     return {
         "hue": hue,
         "chroma": float(np.log1p(least[0])),

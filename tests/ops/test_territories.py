@@ -41,7 +41,7 @@ def test_the_order_of_pairs_does_not_matter():
 
 
 def test_among_nothing_but_copies_an_unlikely_pair_stays_none():
-    p = np.r_[np.full(400, 0.997), 0.02]
+    p = np.r_[np.full(400, 0.997), 0.021]
     pairs = pairs_of(np.arange(0, 802, 2), np.arange(1, 802, 2))
     found = adapted(pairs, p)
     assert found[:400].min() > 0.997
