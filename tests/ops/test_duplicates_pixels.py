@@ -223,7 +223,8 @@ def test_most_strangers_are_told_apart_before_they_are_compared_closely(monkeypa
 
 
 def test_the_mirror_image_of_what_is_nearly_symmetric_is_found():
-    half = picture(8)[:, :120]
+    # Its keypoints match straight as well as mirrored, so that the straight alignment alone looks good.
+    half = picture(9)[:, :120]
     knight = np.concatenate([half, half[:, ::-1]], axis=1)
     cv2.rectangle(knight, (150, 60), (185, 95), (250, 240, 30), -1)
     found = looked_at(knight, np.ascontiguousarray(knight[:, ::-1]))
