@@ -212,12 +212,18 @@ class Session:
     def stored_target(self, store: Store) -> Target:
         """The dataset among those the store already holds; asks no platform when the store knows it.
 
-        Without --dataset: the only one in the store.  A bare ID held under several connectors is an error that lists them.
+        Without --dataset: the only one in the store, or the only one with vectors of --model.  A bare ID held under several
+        connectors is an error that lists them.
         """
         held = store.datasets()
         name = self.config["dataset"]
         if not name and not self.config.datasets and len(held) == 1:
             return self._held(held[0], "the only one in the store")
+        if not name and not self.config.datasets and self.is_set("model"):
+            model = self["model"]
+            having = [key for key in held if any(s.rows and s.spec.name == model for s in store.specs(key))]
+            if len(having) == 1:
+                return self._held(having[0], f"the only one in the store with vectors of {model}")
         if not name and not self.config.datasets and held:
             raise ConfigError(f"the store {store.path} holds several datasets; say --dataset, one of: {', '.join(held)}")
         if name in held:

@@ -160,3 +160,15 @@ def test_evaluation_says_what_hangs_on_chance(stored, curate):
     assert max(map(len, said.splitlines())) <= 120
     chance = curate("compress", "--evaluate", "--codec", "int8", "--json")[1]["another_seed"]
     assert all(0 <= chance[key] <= 1 for key in ("clusters", "sample"))
+
+
+def test_the_dataset_is_the_only_one_with_vectors_of_the_model(stored, curate, tmp_path):
+    others = ("import-vectors", "x.npy", "--ids", "ids.txt", "--geometry", "euclidean")
+    assert curate(*others, "--name", "theirs")[0] == 0
+    code, _, said = curate("compress", "--json")
+    assert code == 2 and "several" in said
+    code, document, said = curate("compress", "--model", "mine", "--json")
+    assert (code, document["codec"]) == (0, "int8"), said
+    assert "the only one in the store with vectors of mine" in said.replace("\n", " ")
+    code, _, said = curate("compress", "--model", "nobody", "--json")
+    assert code == 2 and "vectors:theirs" in said
