@@ -212,27 +212,29 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
 
     scale = min(1.0, 64 / max(inside.shape))
     used = cv2.resize(inside.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) > 0
+    count = np.count_nonzero(used)
+    if count < 30:
+        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     sides = []
     for rgb in (moved, still):
-        small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-        sides.append(np.stack([small[..., 0] - small[..., 1], (small[..., 0] + small[..., 1]) / 2 - small[..., 2]], axis=-1))
+        small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA)[used].astype(np.float64)
+        sides.append(np.stack([small[:, 0] - small[:, 1], (small[:, 0] + small[:, 1]) / 2 - small[:, 2]], axis=-1))
         sides.append(small)
-    if used.sum() < 30:
-        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     rests = []
     for target, source in ((sides[0], sides[3]), (sides[2], sides[1])):
-        design = np.column_stack([source[used], np.ones(int(used.sum()))])
-        rest = target[used] - design @ np.linalg.lstsq(design, target[used], rcond=None)[0]
+        wanted, given = target - target.mean(axis=0), source - source.mean(axis=0)
+        # Pixels of one tint span less than three directions: those left out are rounding.
+        rest = wanted - given @ (np.linalg.pinv(given.T @ given, rcond=1e-13, hermitian=True) @ (given.T @ wanted))
+        power = np.square(rest).sum(axis=1)
         whole = np.zeros(used.shape, np.float32)
-        whole[used] = np.square(rest).sum(axis=1)
-        spread = float(np.square(target[used] - target[used].mean(axis=0)).sum(axis=1).mean())
+        whole[used] = power
+        spread = float(np.square(wanted).sum(axis=1).mean())
         peak = float(np.sqrt(max(cv2.blur(whole, (9, 9))[used].max(), 0)))
-        rests.append((float(np.sqrt(np.square(rest).sum(axis=1).mean())), peak, spread))
+        rests.append((float(np.sqrt(power.mean())), peak, spread))
     least = min(rests)
-    seen, other = (s[used] for s in (sides[0], sides[2]))
-    power = np.sqrt(np.square(seen).sum() * np.square(other).sum()) / len(seen)
+    both = np.sqrt(np.square(sides[0]).sum() * np.square(sides[2]).sum()) / count
     # An edit turns all hues a little or takes them away; another product has other ones.
-    hue = (float((seen * other).sum()) / len(seen) + _FAINT) / (power + _FAINT)
+    hue = (float((sides[0] * sides[2]).sum()) / count + _FAINT) / (both + _FAINT)
     return {
         "hue": hue,
         "chroma": float(np.log1p(least[0])),
