@@ -23,9 +23,10 @@ def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
     a, b, tone = _toned(moved.grey, still.grey, inside)
     a, b, blur = _equally_sharp(a, b, inside)
     row = {"tone": tone, "blur": blur, "zncc": _correlation(a, b, inside), "gradient": gradient(a, b, inside)}
-    for name, sigma, window in (("", 0.7, 9), ("_wide", 1.6, 19)):
-        row.update(_shared(a, b, inside, sigma, window, name))
-    row.update(_clash(a, b, inside))
+    soft_a, soft_b = _softened(a, 0.7), _softened(b, 0.7)
+    row.update(_shared(soft_a, soft_b, inside, 9, ""))
+    row.update(_shared(_softened(a, 1.6), _softened(b, 1.6), inside, 19, "_wide"))
+    row.update(_clash(soft_a, soft_b, inside))
     row.update(_blocks(a, b, inside))
     row.update(_rest(a, b, inside))
     row.update(_chroma(moved.rgb, still.rgb, inside))
@@ -92,22 +93,28 @@ def gradient(a: Grey, b: Grey, inside: Any, sigma: float = 1.0) -> float:
     return product / float(power) if power > 1e-6 else 0.0
 
 
-def _detail(a: Grey, b: Grey, inside: Any, sigma: float, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
+def _softened(x: Grey, sigma: float) -> Grey:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
+
+
+def _detail(a: Grey, b: Grey, inside: Any, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
     """Both images without what is coarser than three windows, their power in each window, and the power that is content."""
     import cv2
 
-    a, b = (np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32) for x in (a, b))
-    a, b = (x - cv2.blur(x, (3 * window, 3 * window)) for x in (a, b))
-    va, vb = (np.maximum(cv2.blur(x * x, (window, window)), 0) for x in (a, b))
-    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
+    area = inside.view(np.uint8)
+    a, b = (cv2.subtract(x, cv2.blur(x, (3 * window, 3 * window))) for x in (a, b))
+    va, vb = (np.maximum(cv2.blur(cv2.multiply(x, x), (window, window)), 0) for x in (a, b))
+    typical = max(float(np.sqrt(cv2.mean(va, area)[0] * cv2.mean(vb, area)[0])), 1.0)
     return a, b, va, vb, 0.06 * typical + _NOISE / 2
 
 
-def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str) -> dict[str, float]:
+def _shared(a: Grey, b: Grey, inside: Any, window: int, name: str) -> dict[str, float]:
     """Local similarity cs = (2 cov + n0) / (va + vb + n0) of the high-passed images, and where it is bad: on whose side."""
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, sigma, window)
+    a, b, va, vb, floor = _detail(a, b, inside, window)
     cov = cv2.blur(a * b, (window, window))
     similar = (2 * cov + _NOISE) / (va + vb + _NOISE)
     content = ((va > floor) | (vb > floor)) & inside
@@ -139,27 +146,36 @@ def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     """
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, 0.7, _CELL)
-    similar = np.full(a.shape, -1, np.float32)
-    rest = np.full(a.shape, np.inf, np.float32)
-    high, wide = a.shape
-    padded = [cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb)]
-    for dy, dx in _STEPS:
-        moved, power = (x[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide] for x in padded)
-        cov = cv2.blur(a * moved, (_CELL, _CELL))
-        np.maximum(similar, (2 * cov + _NOISE) / (va + power + _NOISE), out=similar)
-        np.minimum(rest, va + power - 2 * cov, out=rest)
+    a, b, va, vb, floor = _detail(a, b, inside, _CELL)
     shared = (va > floor) & (vb > floor) & (va < 4 * vb) & (vb < 4 * va) & inside
-    area = int(shared.sum())
+    area = np.count_nonzero(shared)
     if area < 60:
         return {"clash": 0.0, "clash_share": 0.0, "clash_largest": 0.0, "near_p01": 0.0, "near_p05": 0.0, "near_p20": 0.0}
-    usual = float(np.median(rest[shared])) + _NOISE
-    wrong = (shared & (similar < 0.5)).astype(np.uint8)
+    # Of the lowest share of the rest in the power, 1 - share is the highest similarity; in place, for this is most of the work.
+    unlike = np.full(a.shape, np.inf, np.float32)
+    rest = np.full(a.shape, np.inf, np.float32)
+    product, power = np.empty_like(a), np.empty_like(a)
+    high, wide = a.shape
+    twice, padded_b, padded_vb = a + a, *(cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb))
+    for dy, dx in _STEPS:
+        place = (slice(1 + dy, 1 + dy + high), slice(1 + dx, 1 + dx + wide))
+        np.multiply(twice, padded_b[place], out=product)
+        cv2.blur(product, (_CELL, _CELL), dst=product)
+        np.add(va, padded_vb[place], out=power)
+        np.subtract(power, product, out=product)
+        np.minimum(rest, product, out=rest)
+        power += np.float32(_NOISE)
+        product /= power
+        np.minimum(unlike, product, out=unlike)
+    similar = 1 - unlike[shared]
+    rest = rest[shared]
+    usual = float(np.median(rest)) + _NOISE
+    wrong = (shared & (unlike > 0.5)).view(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(wrong, connectivity=8)
-    p01, p05, p20 = np.percentile(similar[shared], [1, 5, 20])
+    p01, p05, p20 = np.percentile(similar, [1, 5, 20])
     return {
-        "clash": float(np.log(np.percentile(rest[shared], 99.5) / usual + 1)),
-        "clash_share": float(wrong.sum()) / area,
+        "clash": float(np.log(np.percentile(rest, 99.5) / usual + 1)),
+        "clash_share": np.count_nonzero(wrong) / area,
         "clash_largest": float(stats[1:, 4].max()) / _CELL**2 if len(stats) > 1 else 0.0,
         "near_p01": float(p01),
         "near_p05": float(p05),
