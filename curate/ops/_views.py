@@ -41,11 +41,16 @@ class View:
         return enlarged(self.load())
 
     @cached_property
-    def grey(self) -> Grey:
-        """Luminance, float32 in [0, 255]."""
+    def luminance(self) -> Pixels:
+        """Grey levels, uint8 (h, w)."""
         import cv2
 
-        return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+        return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+    @cached_property
+    def grey(self) -> Grey:
+        """`luminance` as float32."""
+        return self.luminance.astype(np.float32)
 
     @cached_property
     def flat(self) -> Grey:
