@@ -116,7 +116,7 @@ def decide(folder):
     ids = sorted(truth)
 
     def pixels(item):
-        return np.ascontiguousarray(cv2.imread(str(folder / item))[..., ::-1])
+        return cv2.cvtColor(cv2.imread(str(folder / item)), cv2.COLOR_BGR2RGB)
 
     context = context_of(ids, {})
     facts = {"content_hash": ids, "size_bytes": [(folder / i).stat().st_size for i in ids]}

@@ -66,11 +66,13 @@ class View:
 
     def mirrored(self) -> View:
         """The mirror image, its keypoints carried over."""
+        import cv2
+
         points = self.points.copy()
         points[:, 0] = self.size[1] - 1 - points[:, 0]
-        small = np.ascontiguousarray(self.small[:, ::-1])
+        small = np.asarray(cv2.flip(self.small, 1), np.uint8)
         load = self.load
-        view = View(lambda: np.ascontiguousarray(load()[:, ::-1]), self.size, points, self.descriptors, small)
+        view = View(lambda: np.asarray(cv2.flip(load(), 1), np.uint8), self.size, points, self.descriptors, small)
         view.__dict__["flat"] = self.flat_mirrored
         return view
 

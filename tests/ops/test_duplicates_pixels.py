@@ -6,7 +6,7 @@ import pytest
 
 from curate.errors import MediaError
 from curate.ops._aligned import COLUMNS, compare
-from curate.ops._memory import VERSION, Remembered, packed, unpacked
+from curate.ops._memory import VERSION, Remembered, packed, rounded, unpacked
 from curate.ops._pixels import PAIR_COLUMNS, Candidates, cut_for, describe_images, judge_pairs
 from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture
 from curate.ops._verify_model import model_from, shipped_model
@@ -268,6 +268,9 @@ def test_memory_is_written_in_few_values_and_survives():
     again, empty = unpacked(Remembered(kept.get, kept.__setitem__, "images").get("ab12"), (50, 0))
     assert np.allclose(again, row, atol=0.4 / 127)
     assert empty.shape == (0,)
+    at_once = rounded([row, np.zeros(3, np.float32)])
+    assert np.array_equal(at_once[0], again)
+    assert not at_once[1].any()
 
 
 def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
