@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = "v4"
+VERSION = "v5"
 """Raised whenever descriptions, features or models change: what was remembered is then worked out again."""
 
 
@@ -51,12 +51,22 @@ class Remembered:
 
 def packed(rows: list[npt.NDArray[np.float32]]) -> str:
     """Vectors of components in [-1, 1] as text, one byte a component on a scale of its own."""
-    parts = []
-    for row in rows:
-        top = float(np.abs(row).max(initial=0.0))
-        codes = np.round(row * (127 / top)).astype(np.int8) if top else np.zeros(len(row), np.int8)
-        parts.append(np.float32(top).tobytes() + codes.tobytes())
+    parts = [top.tobytes() + codes.tobytes() for top, codes in map(_coded, rows)]
     return base64.b85encode(b"".join(parts)).decode("ascii")
+
+
+def rounded(rows: list[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
+    """What `unpacked` gives of what `packed` made of the rows."""
+    return [_decoded(top, codes) for top, codes in map(_coded, rows)]
+
+
+def _coded(row: npt.NDArray[np.float32]) -> tuple[np.float32, npt.NDArray[np.int8]]:
+    top = float(np.abs(row).max(initial=0.0))
+    return np.float32(top), np.round(row * (127 / top)).astype(np.int8) if top else np.zeros(len(row), np.int8)
+
+
+def _decoded(top: np.float32, codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+    return (codes.astype(np.float32) * np.float32(float(top) / 127)).astype(np.float32)
 
 
 def unpacked(text: str, lengths: tuple[int, ...]) -> list[npt.NDArray[np.float32]]:
@@ -64,8 +74,6 @@ def unpacked(text: str, lengths: tuple[int, ...]) -> list[npt.NDArray[np.float32
     data = base64.b85decode(text)
     rows, at = [], 0
     for length in lengths:
-        top = float(np.frombuffer(data, np.float32, 1, at)[0])
-        codes = np.frombuffer(data, np.int8, length, at + 4)
-        rows.append((codes.astype(np.float32) * np.float32(top / 127)).astype(np.float32))
+        rows.append(_decoded(np.frombuffer(data, np.float32, 1, at)[0], np.frombuffer(data, np.int8, length, at + 4)))
         at += 4 + length
     return rows

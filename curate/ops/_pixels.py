@@ -17,7 +17,7 @@ from curate.geometry import EUCLIDEAN, Array, Geometry
 from curate.index import nearest
 from curate.ops._aligned import COLUMNS, compare
 from curate.ops._groups import Rows
-from curate.ops._memory import Remembered, packed, unpacked
+from curate.ops._memory import Remembered, packed, rounded, unpacked
 from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture, small_picture_length
 from curate.ops._small import LARGEST, SMALL_COLUMNS, SmallImages, kept_pairs
 from curate.ops._verify_model import shipped_model
@@ -101,14 +101,18 @@ class Images:
 
 
 def threaded(work: Callable[[T], R], tasks: Sequence[T], tick: Callable[[int], None] = lambda _n: None) -> Iterator[R]:
-    """`work` over `tasks` on the cores there are (OpenCV lets go of the interpreter), results in order, bounded ahead."""
+    """`work` over `tasks` on the cores there are (OpenCV lets go of the interpreter), results in order, bounded ahead.
+
+    Each thread calls products of its own: BLAS with threads of its own under them would take several times as long.
+    """
     import cv2
+    from threadpoolctl import threadpool_limits
 
     threads = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             for start in range(0, len(tasks), _AHEAD):
                 yield from pool.map(work, tasks[start : start + _AHEAD])
                 tick(min(start + _AHEAD, len(tasks)))
@@ -177,8 +181,8 @@ def _described(item: str, key: str, read: Read, memory: Remembered, lengths: tup
         return _Described(True, max(pixels.shape[:2]) > LARGEST, pixels, None, [small_picture(pixels), none, none], "")
     view = view_of(pixels, lambda: _read_again(item, read))
     # Rounded as they are kept, so that a run from memory proposes the same pairs.
-    text = packed([small_picture(pixels), *signatures(view, shipped_words())])
-    return _Described(True, True, None, view.fresh(), unpacked(text, lengths), text)
+    rows = [small_picture(pixels), *signatures(view, shipped_words())]
+    return _Described(True, True, None, view.fresh(), rounded(rows), packed(rows) if key else "")
 
 
 def _stacked(rows: Sequence[Grey], length: int) -> Grey:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from curate.ops._views import Grey, View
+from curate.types import Pixels
 
 _BLURS = (0.0, 0.6, 1.0, 1.6, 2.5, 4.0)
 _NOISE = 30.0
@@ -20,12 +22,13 @@ _FAINT = 40.0
 
 def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
     """Features of the area `inside` that both images cover; see `_aligned.COLUMNS`."""
-    a, b, tone = _toned(moved.grey, still.grey, inside)
+    a, b, tone = _toned(moved.luminance, still.luminance, inside)
     a, b, blur = _equally_sharp(a, b, inside)
-    row = {"tone": tone, "blur": blur, "zncc": _correlation(a, b, inside), "gradient": gradient(a, b, inside)}
-    for name, sigma, window in (("", 0.7, 9), ("_wide", 1.6, 19)):
-        row.update(_shared(a, b, inside, sigma, window, name))
-    row.update(_clash(a, b, inside))
+    row = {"tone": tone, "blur": blur, "zncc": correlation(a, b, inside), "gradient": gradient(a, b, inside)}
+    soft_a, soft_b = _softened(a, 0.7), _softened(b, 0.7)
+    row.update(_shared(soft_a, soft_b, inside, 9, ""))
+    row.update(_shared(_softened(a, 1.6), _softened(b, 1.6), inside, 19, "_wide"))
+    row.update(_clash(soft_a, soft_b, inside))
     row.update(_blocks(a, b, inside))
     row.update(_rest(a, b, inside))
     row.update(_chroma(moved.rgb, still.rgb, inside))
@@ -33,103 +36,179 @@ def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
     return row
 
 
-def _correlation(a: Grey, b: Grey, inside: Any) -> float:
-    x, y = a[inside], b[inside]
-    x, y = x - x.mean(dtype=np.float64), y - y.mean(dtype=np.float64)
-    power = np.sqrt(np.square(x).sum(dtype=np.float64) * np.square(y).sum(dtype=np.float64))
-    return float((x * y).sum(dtype=np.float64) / power) if power > 1e-6 else 0.0
+def correlation(a: Grey, b: Grey, inside: Any) -> float:
+    """Zero-mean correlation of two grey images (float32) where the mask `inside` is true, in [-1, 1]; 0 where there is none."""
+    import cv2
+
+    area = inside.view(np.uint8)
+    # What a masked difference leaves out is 0, so that products over all pixels are those of the area.
+    x, y = (cv2.subtract(s, cv2.mean(s, area)[0], mask=area, dtype=cv2.CV_32F) for s in (a, b))
+    power = float(np.sqrt(cv2.norm(x, cv2.NORM_L2SQR) * cv2.norm(y, cv2.NORM_L2SQR)))
+    return _product(x, y) / power if power > 1e-6 else 0.0
 
 
-def _toned(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
-    """`a` with the tones of `b` (a quadratic of the brightness), and the share of the variance that it explains."""
-    x, y = a[inside][::3].astype(np.float64), b[inside][::3].astype(np.float64)
-    if x.std() < 1 or y.std() < 1:
-        return a, b, 0.0
-    centre, width = x.mean(), x.std()
-    z = (x - centre) / width
+def _product(x: Grey, y: Grey) -> float:
+    """Sum of the products of two images, added up in float64."""
+    import cv2
+
+    return float(cv2.sumElems(cv2.multiply(x, y))[0])
+
+
+_LEVELS = np.arange(256, dtype=np.float64)
+
+
+def _toned(a: Pixels, b: Pixels, inside: Any) -> tuple[Grey, Grey, float]:
+    """`a` with the tones of `b` (a quadratic of the brightness), and the share of the variance that it explains.
+
+    a, b: uint8 (h, w).  Everything is a sum over the 256 levels of `a`.
+    """
+    import cv2
+
+    x, y = a[inside][::3], b[inside][::3]
+    count = np.bincount(x, minlength=256).astype(np.float64)
+    total = np.bincount(x, weights=y, minlength=256)
+    n, square = float(len(x)), float(np.bincount(y, minlength=256) @ np.square(_LEVELS))
+    centre, mean = float(count @ _LEVELS) / n, float(total.sum()) / n
+    width, power = float(np.sqrt(count @ np.square(_LEVELS - centre) / n)), square / n - mean * mean
+    if width < 1 or power < 1:
+        return a.astype(np.float32), b.astype(np.float32), 0.0
+    z = (_LEVELS - centre) / width
     basis = np.stack([np.ones_like(z), z, z * z], axis=1)
-    weights = np.linalg.lstsq(basis, y, rcond=None)[0]
+    # Two levels only cannot tell a bend: as least squares do, the least weights then.
+    weights = np.linalg.lstsq(basis.T @ (basis * count[:, None]), basis.T @ total, rcond=1e-13)[0]
     # Falling or collapsing tones are no tone curve of a copy: fall back to gain and offset.
-    low, high = np.percentile(z, [2, 98])
+    low, high = ((percentiles(x, (share,))[0] - centre) / width for share in (2, 98))
     if min(weights[1] + 2 * weights[2] * low, weights[1] + 2 * weights[2] * high) <= 0.05 * abs(weights[1]):
-        weights = np.array([y.mean(), np.sign((z * (y - y.mean())).mean()) * y.std(), 0.0])
+        weights = np.array([mean, np.sign(z @ (total - mean * count)) * np.sqrt(power), 0.0])
     fitted = basis @ weights
-    explained = 1 - np.square(y - fitted).mean() / max(y.var(), 1e-6)
-    z_all = (a - np.float32(centre)) / np.float32(width)
-    toned = (weights[0] + weights[1] * z_all + weights[2] * z_all * z_all).astype(np.float32)
-    return toned, b, float(explained)
+    rest = (square - 2 * float(fitted @ total) + float(np.square(fitted) @ count)) / n
+    curve = (np.arange(256, dtype=np.float32) - np.float32(centre)) / np.float32(width)
+    curve = (weights[0] + weights[1] * curve + weights[2] * curve * curve).astype(np.float32)
+    return np.asarray(cv2.LUT(a, curve)), b.astype(np.float32), float(1 - rest / max(power, 1e-6))
+
+
+def percentiles(values: Any, shares: Sequence[float]) -> list[float]:
+    """As `np.percentile` (linear) of one or more numbers in a row, for less work.  shares: all at least 50, or all at most."""
+    found: dict[float, float] = {}
+    rest, before = values, 0
+    upper = min(shares) >= 50
+    # Each is sought in what lies beyond the one before: from the middle outwards.
+    for share in sorted(shares, reverse=not upper):
+        place = share / 100 * (len(values) - 1)
+        low = int(place)
+        rest = np.partition(rest, low - before)
+        least, more = float(rest[low - before]), rest[low - before + 1 :]
+        found[share] = least + ((float(more.min()) - least) * (place - low) if len(more) and place > low else 0.0)
+        rest, before = (rest[low - before :], low) if upper else (rest[: low + 2], 0)
+    return [found[share] for share in shares]
+
+
+def _largest(mask: Any) -> int:
+    """Pixels of the largest connected part of a mask."""
+    import cv2
+
+    if not mask.any():
+        return 0
+    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    return int(np.bincount(labels[mask]).max())
 
 
 def _energy(x: Grey, inside: Any) -> float:
     import cv2
 
-    return float(np.square(cv2.Laplacian(x, cv2.CV_32F, ksize=3))[inside].mean())
+    bends = cv2.Laplacian(x, cv2.CV_32F, ksize=3)
+    return float(cv2.norm(bends, cv2.NORM_L2SQR, inside.view(np.uint8))) / np.count_nonzero(inside)
 
 
 def _equally_sharp(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
     """The sharper one blurred until the rest is smallest; the blur (pixels) that did it."""
     import cv2
 
+    area = inside.view(np.uint8)
     first = _energy(a, inside) >= _energy(b, inside)
     sharp, soft = (a, b) if first else (b, a)
     best, best_rest, best_sigma = sharp, float("inf"), 0.0
     for sigma in _BLURS:
-        tried = cv2.GaussianBlur(sharp, (0, 0), sigma) if sigma else sharp
-        rest = float(np.square(tried - soft)[inside].mean(dtype=np.float64))
+        tried = _softened(sharp, sigma) if sigma else sharp
+        rest = float(cv2.norm(tried, soft, cv2.NORM_L2SQR, area))
         if rest > best_rest:
             break
-        best, best_rest, best_sigma = np.asarray(tried, np.float32), rest, sigma
+        best, best_rest, best_sigma = tried, rest, sigma
     return (best, soft, best_sigma) if first else (soft, best, best_sigma)
+
+
+def edges(x: Grey, sigma: float) -> tuple[Grey, Grey]:
+    """Both parts of the gradient of a grey image, float32 (h, w), after a blur of `sigma` pixels."""
+    import cv2
+
+    soft = _softened(x, sigma)
+    return np.asarray(cv2.Sobel(soft, cv2.CV_32F, 1, 0)), np.asarray(cv2.Sobel(soft, cv2.CV_32F, 0, 1))
 
 
 def gradient(a: Grey, b: Grey, inside: Any, sigma: float = 1.0) -> float:
     """Correlation of the gradients of two images, in [-1, 1], after a blur of `sigma` pixels; 0 where there are none."""
+    return shared_gradient(edges(a, sigma), edges(b, sigma), inside)
+
+
+def shared_gradient(a: tuple[Grey, Grey], b: tuple[Grey, Grey], inside: Any) -> float:
+    """As `gradient`, of the `edges` of two images."""
     import cv2
 
-    parts = [[cv2.Sobel(cv2.GaussianBlur(x, (0, 0), sigma), cv2.CV_32F, *d)[inside] for d in ((1, 0), (0, 1))] for x in (a, b)]
-    product = sum(float((p * q).sum(dtype=np.float64)) for p, q in zip(*parts, strict=True))
-    power = np.sqrt(np.prod([sum(float(np.square(p).sum(dtype=np.float64)) for p in side) for side in parts]))
-    return product / float(power) if power > 1e-6 else 0.0
+    area = inside.view(np.uint8)
+    product, of_a, of_b = 0.0, 0.0, 0.0
+    for p, q in zip(a, b, strict=True):
+        seen = cv2.copyTo(p, area)
+        product += _product(seen, q)
+        of_a += float(cv2.norm(seen, cv2.NORM_L2SQR))
+        of_b += float(cv2.norm(q, cv2.NORM_L2SQR, area))
+    power = float(np.sqrt(of_a * of_b))
+    return product / power if power > 1e-6 else 0.0
 
 
-def _detail(a: Grey, b: Grey, inside: Any, sigma: float, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
+def _softened(x: Grey, sigma: float) -> Grey:
+    import cv2
+
+    return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
+
+
+def _detail(a: Grey, b: Grey, inside: Any, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
     """Both images without what is coarser than three windows, their power in each window, and the power that is content."""
     import cv2
 
-    a, b = (np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32) for x in (a, b))
-    a, b = (x - cv2.blur(x, (3 * window, 3 * window)) for x in (a, b))
-    va, vb = (np.maximum(cv2.blur(x * x, (window, window)), 0) for x in (a, b))
-    typical = max(float(np.sqrt(va[inside].mean() * vb[inside].mean())), 1.0)
+    area = inside.view(np.uint8)
+    a, b = (cv2.subtract(x, cv2.blur(x, (3 * window, 3 * window))) for x in (a, b))
+    va, vb = (np.maximum(cv2.blur(cv2.multiply(x, x), (window, window)), 0) for x in (a, b))
+    typical = max(float(np.sqrt(cv2.mean(va, area)[0] * cv2.mean(vb, area)[0])), 1.0)
     return a, b, va, vb, 0.06 * typical + _NOISE / 2
 
 
-def _shared(a: Grey, b: Grey, inside: Any, sigma: float, window: int, name: str) -> dict[str, float]:
+def _shared(a: Grey, b: Grey, inside: Any, window: int, name: str) -> dict[str, float]:
     """Local similarity cs = (2 cov + n0) / (va + vb + n0) of the high-passed images, and where it is bad: on whose side."""
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, sigma, window)
-    cov = cv2.blur(a * b, (window, window))
-    similar = (2 * cov + _NOISE) / (va + vb + _NOISE)
-    content = ((va > floor) | (vb > floor)) & inside
-    area = max(int(content.sum()), 1)
+    a, b, va, vb, floor = _detail(a, b, inside, window)
+    cov = cv2.blur(cv2.multiply(a, b), (window, window))
+    similar = (2 * cov + np.float32(_NOISE)) / (va + vb + np.float32(_NOISE))
+    full_a, full_b = va > floor, vb > floor
+    content = (full_a | full_b) & inside
+    area = max(int(np.count_nonzero(content)), 1)
     bad = content & (similar < _BAD)
-    both = bad & (va > floor) & (vb > floor)
     on_a, on_b = bad & (va > 3 * vb), bad & (vb > 3 * va)
-    shares = {"both": (both & ~on_a & ~on_b).sum() / area, "a": on_a.sum() / area, "b": on_b.sum() / area}
-    least = min(shares["a"], shares["b"])
-    _, _, stats, _ = cv2.connectedComponentsWithStats(bad.astype(np.uint8), connectivity=8)
-    largest = float(stats[1:, 4].max()) / area if len(stats) > 1 else 0.0
+    both = bad & full_a & full_b & ~on_a & ~on_b
+    share_both, share_a, share_b = (int(np.count_nonzero(mask)) / area for mask in (both, on_a, on_b))
+    least = min(share_a, share_b)
     found = {
-        f"both{name}": float(shares["both"]),
-        f"one{name}": float(max(shares["a"], shares["b"])),
-        f"mutual{name}": float(shares["both"] + least),
-        f"largest{name}": largest,
+        f"both{name}": share_both,
+        f"one{name}": max(share_a, share_b),
+        f"mutual{name}": share_both + least,
+        f"largest{name}": _largest(bad) / area,
     }
     if name:
         return found
-    p01, p05, p20 = np.percentile(similar[content], [1, 5, 20]) if content.any() else (0.0, 0.0, 0.0)
-    found |= {"other": float(least), "content": area / max(int(inside.sum()), 1), "ssim": float(similar[inside].mean())}
-    return found | {"ssim_p01": float(p01), "ssim_p05": float(p05), "ssim_p20": float(p20)}
+    p01, p05, p20 = percentiles(similar[content], (1, 5, 20)) if content.any() else (0.0, 0.0, 0.0)
+    found |= {"other": least, "content": area / max(int(np.count_nonzero(inside)), 1)}
+    found["ssim"] = float(cv2.mean(similar, inside.view(np.uint8))[0])
+    return found | {"ssim_p01": p01, "ssim_p05": p05, "ssim_p20": p20}
 
 
 def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
@@ -139,31 +218,39 @@ def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     """
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, 0.7, _CELL)
-    similar = np.full(a.shape, -1, np.float32)
-    rest = np.full(a.shape, np.inf, np.float32)
-    high, wide = a.shape
-    padded = [cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb)]
-    for dy, dx in _STEPS:
-        moved, power = (x[1 + dy : 1 + dy + high, 1 + dx : 1 + dx + wide] for x in padded)
-        cov = cv2.blur(a * moved, (_CELL, _CELL))
-        np.maximum(similar, (2 * cov + _NOISE) / (va + power + _NOISE), out=similar)
-        np.minimum(rest, va + power - 2 * cov, out=rest)
+    a, b, va, vb, floor = _detail(a, b, inside, _CELL)
     shared = (va > floor) & (vb > floor) & (va < 4 * vb) & (vb < 4 * va) & inside
-    area = int(shared.sum())
+    area = int(np.count_nonzero(shared))
     if area < 60:
         return {"clash": 0.0, "clash_share": 0.0, "clash_largest": 0.0, "near_p01": 0.0, "near_p05": 0.0, "near_p20": 0.0}
-    usual = float(np.median(rest[shared])) + _NOISE
-    wrong = (shared & (similar < 0.5)).astype(np.uint8)
-    _, _, stats, _ = cv2.connectedComponentsWithStats(wrong, connectivity=8)
-    p01, p05, p20 = np.percentile(similar[shared], [1, 5, 20])
+    # Of the lowest share of the rest in the power, 1 - share is the highest similarity; in place, for this is most of the work.
+    unlike = np.full(a.shape, np.inf, np.float32)
+    rest = np.full(a.shape, np.inf, np.float32)
+    product, power = np.empty_like(a), np.empty_like(a)
+    high, wide = a.shape
+    twice, padded_b, padded_vb = a + a, *(cv2.copyMakeBorder(x, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for x in (b, vb))
+    for dy, dx in _STEPS:
+        place = (slice(1 + dy, 1 + dy + high), slice(1 + dx, 1 + dx + wide))
+        np.multiply(twice, padded_b[place], out=product)
+        cv2.blur(product, (_CELL, _CELL), dst=product)
+        np.add(va, padded_vb[place], out=power)
+        np.subtract(power, product, out=product)
+        np.minimum(rest, product, out=rest)
+        power += np.float32(_NOISE)
+        product /= power
+        np.minimum(unlike, product, out=unlike)
+    similar = 1 - unlike[shared]
+    rest = rest[shared]
+    usual = percentiles(rest, (50,))[0] + _NOISE
+    wrong = shared & (unlike > 0.5)
+    p01, p05, p20 = percentiles(similar, (1, 5, 20))
     return {
-        "clash": float(np.log(np.percentile(rest[shared], 99.5) / usual + 1)),
-        "clash_share": float(wrong.sum()) / area,
-        "clash_largest": float(stats[1:, 4].max()) / _CELL**2 if len(stats) > 1 else 0.0,
-        "near_p01": float(p01),
-        "near_p05": float(p05),
-        "near_p20": float(p20),
+        "clash": float(np.log(percentiles(rest, (99.5,))[0] / usual + 1)),
+        "clash_share": int(np.count_nonzero(wrong)) / area,
+        "clash_largest": _largest(wrong) / _CELL**2,
+        "near_p01": p01,
+        "near_p05": p05,
+        "near_p20": p20,
     }
 
 
@@ -172,14 +259,16 @@ def _blocks(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     import cv2
 
     size = (8, 8)
-    weight = cv2.resize(inside.astype(np.float32), size, interpolation=cv2.INTER_AREA) + 1e-6
+    seen = inside.astype(np.float32)
+    weight = cv2.resize(seen, size, interpolation=cv2.INTER_AREA) + 1e-6
+    a, b = cv2.multiply(a, seen), cv2.multiply(b, seen)
 
     def mean(x: Any) -> Any:
-        return cv2.resize(np.asarray(x * inside, np.float32), size, interpolation=cv2.INTER_AREA) / weight
+        return cv2.resize(x, size, interpolation=cv2.INTER_AREA) / weight
 
     ma, mb = mean(a), mean(b)
-    va, vb = mean(a * a) - ma * ma, mean(b * b) - mb * mb
-    zncc = (mean(a * b) - ma * mb + _NOISE) / (np.sqrt(np.maximum(va, 0) * np.maximum(vb, 0)) + _NOISE)
+    va, vb = mean(cv2.multiply(a, a)) - ma * ma, mean(cv2.multiply(b, b)) - mb * mb
+    zncc = (mean(cv2.multiply(a, b)) - ma * mb + _NOISE) / (np.sqrt(np.maximum(va, 0) * np.maximum(vb, 0)) + _NOISE)
     used = (weight > 0.5) & (np.maximum(va, vb) > 0.05 * max(float(np.maximum(va, vb).mean()), 1.0))
     values = np.sort(zncc[used]) if used.any() else np.zeros(1)
     return {"block_worst": float(values[0]), "block_p10": float(values[len(values) // 10])}
@@ -189,10 +278,13 @@ def _rest(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
     """What is left after tone and blur were matched, as a share of the contrast: everywhere, and where it is worst."""
     import cv2
 
-    left = cv2.GaussianBlur(a - b, (0, 0), 0.8)
-    local = np.sqrt(np.maximum(cv2.blur(left * left, (11, 11)), 0))[inside]
-    spread = max(float(np.sqrt(b[inside].var() * 0.5 + a[inside].var() * 0.5)), 4.0)
-    middle, p95, p99 = np.percentile(local, [50, 95, 99])
+    left = cv2.GaussianBlur(cv2.subtract(a, b), (0, 0), 0.8)
+    local = np.maximum(cv2.blur(cv2.multiply(left, left), (11, 11)), 0)[inside]
+    area = inside.view(np.uint8)
+    power = sum(float(cv2.meanStdDev(x, mask=area)[1][0, 0]) ** 2 for x in (a, b))
+    spread = max(float(np.sqrt(power / 2)), 4.0)
+    np.sqrt(local, out=local)
+    middle, p95, p99 = percentiles(local, (50, 95, 99))
     return {
         "residual": float(middle) / spread,
         "residual_p95": float(p95) / spread,
@@ -212,27 +304,29 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
 
     scale = min(1.0, 64 / max(inside.shape))
     used = cv2.resize(inside.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) > 0
+    count = np.count_nonzero(used)
+    if count < 30:
+        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     sides = []
     for rgb in (moved, still):
-        small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA).astype(np.float64)
-        sides.append(np.stack([small[..., 0] - small[..., 1], (small[..., 0] + small[..., 1]) / 2 - small[..., 2]], axis=-1))
+        small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA)[used].astype(np.float64)
+        sides.append(np.stack([small[:, 0] - small[:, 1], (small[:, 0] + small[:, 1]) / 2 - small[:, 2]], axis=-1))
         sides.append(small)
-    if used.sum() < 30:
-        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     rests = []
     for target, source in ((sides[0], sides[3]), (sides[2], sides[1])):
-        design = np.column_stack([source[used], np.ones(int(used.sum()))])
-        rest = target[used] - design @ np.linalg.lstsq(design, target[used], rcond=None)[0]
+        wanted, given = target - target.mean(axis=0), source - source.mean(axis=0)
+        # Pixels of one tint span less than three directions: those left out are rounding.
+        rest = wanted - given @ (np.linalg.pinv(given.T @ given, rcond=1e-13, hermitian=True) @ (given.T @ wanted))
+        power = np.square(rest).sum(axis=1)
         whole = np.zeros(used.shape, np.float32)
-        whole[used] = np.square(rest).sum(axis=1)
-        spread = float(np.square(target[used] - target[used].mean(axis=0)).sum(axis=1).mean())
+        whole[used] = power
+        spread = float(np.square(wanted).sum(axis=1).mean())
         peak = float(np.sqrt(max(cv2.blur(whole, (9, 9))[used].max(), 0)))
-        rests.append((float(np.sqrt(np.square(rest).sum(axis=1).mean())), peak, spread))
+        rests.append((float(np.sqrt(power.mean())), peak, spread))
     least = min(rests)
-    seen, other = (s[used] for s in (sides[0], sides[2]))
-    power = np.sqrt(np.square(seen).sum() * np.square(other).sum()) / len(seen)
+    both = np.sqrt(np.square(sides[0]).sum() * np.square(sides[2]).sum()) / count
     # An edit turns all hues a little or takes them away; another product has other ones.
-    hue = (float((seen * other).sum()) / len(seen) + _FAINT) / (power + _FAINT)
+    hue = (float((sides[0] * sides[2]).sum()) / count + _FAINT) / (both + _FAINT)
     return {
         "hue": hue,
         "chroma": float(np.log1p(least[0])),

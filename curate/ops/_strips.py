@@ -46,16 +46,15 @@ def _depth(grey: Any) -> int:
     return int(sharp[-1]) + 1 if len(sharp) else 0
 
 
-def lone_strips(a: Grey, b: Grey, matrix: Affine) -> npt.NDArray[np.bool_]:
+def lone_strips(a: Any, b: Any, matrix: Affine) -> npt.NDArray[np.bool_]:
     """Mask on `b`'s pixels (h, w): under a bar that one of two images has and the other has not.
 
     Bars that both have (the heads of two forms) are compared like everything else.
-    matrix: 2x3, from the pixels of `a` to those of `b`.
+    a, b: `strips` of both images.  matrix: 2x3, from the pixels of `a` to those of `b`.
     """
     import cv2
 
-    size = b.shape[1::-1]
-    sides = [cv2.warpAffine(strips(a), matrix, size, flags=cv2.INTER_NEAREST) > 0, strips(b) > 0]
+    sides = [cv2.warpAffine(a, matrix, b.shape[1::-1], flags=cv2.INTER_NEAREST) > 0, b > 0]
     found = np.zeros(b.shape, dtype=bool)
     for mine, other in (sides, sides[::-1]):
         count, labels = cv2.connectedComponents(mine.astype(np.uint8))

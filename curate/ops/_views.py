@@ -17,13 +17,15 @@ Affine: TypeAlias = npt.NDArray[np.float64]
 
 POINTS = 400
 SMALLEST = 160
+LARGEST_SIDE, USUAL_SIDE = 400, 320
+"""Images of more than 400 px on the longer side are shrunk to 320, as stored thumbnails are: more decides no better."""
 COARSE = 128
 _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).ravel()
 
 
 @dataclass(frozen=True)
 class View:
-    """One image, at least 160 px on its longer side (smaller ones are enlarged).
+    """One image, 160 to 400 px on its longer side (others are resized).
 
     load: gives the pixels, uint8 (h, w, 3).  size: (h, w).  points: (n, 2) float32, x and y.  descriptors: (n, 128) uint8 SIFT.
     small: the grey image at no more than 128 px, uint8.
@@ -37,15 +39,20 @@ class View:
 
     @cached_property
     def rgb(self) -> Pixels:
-        """The pixels, enlarged where they are few."""
-        return enlarged(self.load())
+        """The pixels, resized where they are few or many."""
+        return sized(self.load())
+
+    @cached_property
+    def luminance(self) -> Pixels:
+        """Grey levels, uint8 (h, w)."""
+        import cv2
+
+        return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
     @cached_property
     def grey(self) -> Grey:
-        """Luminance, float32 in [0, 255]."""
-        import cv2
-
-        return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.float32)
+        """`luminance` as float32."""
+        return self.luminance.astype(np.float32)
 
     @cached_property
     def flat(self) -> Grey:
@@ -59,11 +66,13 @@ class View:
 
     def mirrored(self) -> View:
         """The mirror image, its keypoints carried over."""
+        import cv2
+
         points = self.points.copy()
         points[:, 0] = self.size[1] - 1 - points[:, 0]
-        small = np.ascontiguousarray(self.small[:, ::-1])
+        small = np.asarray(cv2.flip(self.small, 1), np.uint8)
         load = self.load
-        view = View(lambda: np.ascontiguousarray(load()[:, ::-1]), self.size, points, self.descriptors, small)
+        view = View(lambda: np.asarray(cv2.flip(load(), 1), np.uint8), self.size, points, self.descriptors, small)
         view.__dict__["flat"] = self.flat_mirrored
         return view
 
@@ -79,15 +88,17 @@ def _rooted(descriptors: Pixels) -> Grey:
     return np.sqrt(wide, out=wide)
 
 
-def enlarged(pixels: Pixels) -> Pixels:
-    """Pixels with at least 160 on the longer side."""
+def sized(pixels: Pixels) -> Pixels:
+    """Pixels with 160 to 400 on the longer side."""
     import cv2
 
-    scale = SMALLEST / max(pixels.shape[:2])
-    if scale <= 1:
+    longer = max(pixels.shape[:2])
+    scale = USUAL_SIDE / longer if longer > LARGEST_SIDE else max(1.0, SMALLEST / longer)
+    if scale == 1:
         return np.ascontiguousarray(pixels)
     size = (max(8, round(pixels.shape[1] * scale)), max(8, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how), dtype=np.uint8)
 
 
 def bare(rgb: Pixels) -> View:
@@ -100,7 +111,7 @@ def view_of(pixels: Pixels, load: Callable[[], Pixels] | None = None) -> View:
     """The view of uint8 (h, w, 3) pixels.  load: reads them again, so that they need not be kept."""
     import cv2
 
-    rgb = enlarged(pixels)
+    rgb = sized(pixels)
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     scale = min(1.0, COARSE / max(grey.shape))
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
@@ -117,4 +128,4 @@ def view_of(pixels: Pixels, load: Callable[[], Pixels] | None = None) -> View:
         order = np.lexsort((points[:, 1], points[:, 0]))[: POINTS + 100]
         points, codes = points[order], np.clip(descriptors[order], 0, 255).astype(np.uint8)
     size = (grey.shape[0], grey.shape[1])
-    return View(load or (lambda: pixels), size, points, codes, np.asarray(small, np.uint8))
+    return View(load or (lambda: rgb), size, points, codes, np.asarray(small, np.uint8))

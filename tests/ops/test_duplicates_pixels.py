@@ -6,7 +6,7 @@ import pytest
 
 from curate.errors import MediaError
 from curate.ops._aligned import COLUMNS, compare
-from curate.ops._memory import Remembered, packed, unpacked
+from curate.ops._memory import VERSION, Remembered, packed, rounded, unpacked
 from curate.ops._pixels import PAIR_COLUMNS, Candidates, cut_for, describe_images, judge_pairs
 from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture
 from curate.ops._verify_model import model_from, shipped_model
@@ -264,10 +264,13 @@ def test_memory_is_written_in_few_values_and_survives():
     row = np.linspace(-0.3, 0.4, 50).astype(np.float32)
     memory.put("ab12", packed([row, row[:0]]))
     memory.flush()
-    assert list(kept) == ["duplicates/v4/images/ab"]
+    assert list(kept) == [f"duplicates/{VERSION}/images/ab"]
     again, empty = unpacked(Remembered(kept.get, kept.__setitem__, "images").get("ab12"), (50, 0))
     assert np.allclose(again, row, atol=0.4 / 127)
     assert empty.shape == (0,)
+    at_once = rounded([row, np.zeros(3, np.float32)])
+    assert np.array_equal(at_once[0], again)
+    assert not at_once[1].any()
 
 
 def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
@@ -333,3 +336,60 @@ def test_views_that_are_let_go_give_the_same_decisions(album, monkeypatch):
     monkeypatch.setattr(_pixels, "WORKING", 1)
     monkeypatch.setattr(_pixels, "HELD", 0)
     assert judged(album) == held
+
+
+def test_views_are_no_larger_than_a_thumbnail_needs_to_be():
+    large = picture(4, 375, 500)
+    view = view_of(large)
+    assert view.size == view.rgb.shape[:2] == (240, 320)
+    assert view.points[:, 0].max() < 320
+    assert view_of(picture(4, 270, 360)).size == (270, 360)
+    assert view_of(picture(4, 60, 80)).size == (120, 160)
+    assert probability(large, COPIES["half"](large)) > 0.9
+    assert probability(large, picture(5, 375, 500)) < 0.5
+
+
+def test_only_images_of_one_shape_whose_edges_nearly_agree_are_refined(monkeypatch):
+    from curate.ops import _aligned
+
+    refined = []
+    ecc = cv2.findTransformECC
+    monkeypatch.setattr(cv2, "findTransformECC", lambda *a: refined.append(1) or ecc(*a))
+    scene = picture(6)
+    assert compare(view_of(scene), view_of(jpeg(scene, 50)))[0] is not None
+    assert len(refined) == 1
+    assert compare(view_of(scene), view_of(scene[:160]))[0] is not None
+    assert len(refined) == 1
+    monkeypatch.setattr(_aligned, "_NEARLY", 1.1)
+    assert compare(view_of(scene), view_of(jpeg(scene, 50)))[0] is None
+    assert len(refined) == 1
+
+
+def test_percentiles_sums_and_tones_are_those_of_plain_arrays():
+    from curate.ops._residual import _toned, correlation, gradient, percentiles
+
+    rng = np.random.default_rng(0)
+    for values in (
+        rng.normal(size=4_001).astype(np.float32),
+        rng.integers(0, 9, 500, dtype=np.uint8),
+        np.ones(1),
+        np.arange(2.0),
+    ):
+        for shares in ((1, 5, 20), (50, 95, 99), (99.5,), (2,), (98,), (0,), (100,)):
+            assert np.allclose(percentiles(values, shares), np.percentile(values, shares), atol=1e-5)
+    a, b = (cv2.cvtColor(picture(n), cv2.COLOR_RGB2GRAY) for n in (1, 2))
+    b = (0.6 * a + 0.2 * b + 9).astype(np.uint8)
+    inside = np.zeros(a.shape, dtype=bool)
+    inside[20:150, 30:200] = True
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    assert abs(correlation(x, y, inside) - np.corrcoef(a[inside], b[inside])[0, 1]) < 1e-6
+    assert correlation(x, np.full_like(x, 7), inside) == 0
+    sides = [[cv2.Sobel(cv2.GaussianBlur(s, (0, 0), 1.0), cv2.CV_32F, *d)[inside] for d in ((1, 0), (0, 1))] for s in (x, y)]
+    p, q = (np.concatenate(s).astype(np.float64) for s in sides)
+    assert abs(gradient(x, y, inside) - p @ q / np.sqrt(p @ p * (q @ q))) < 1e-6
+    toned, same, explained = _toned(a, b, inside)
+    u, v = a[inside][::3].astype(float), b[inside][::3].astype(float)
+    curve = np.polyfit(u, v, 2)
+    assert np.allclose(toned, np.polyval(curve, a), atol=1e-3)
+    assert abs(explained - (1 - np.square(v - np.polyval(curve, u)).mean() / v.var())) < 1e-9
+    assert np.array_equal(same, y)

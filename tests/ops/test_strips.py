@@ -39,9 +39,9 @@ def test_a_plain_background_or_a_picture_without_a_bar_has_none():
 def test_a_bar_that_both_have_is_compared_like_everything_else():
     image = picture(3)
     one, two = grey(captioned(image, text="Invoice 1")), grey(captioned(image, text="Invoice 2"))
-    assert not lone_strips(one, two, SAME).any()
-    assert lone_strips(one, grey(image), SAME)[150:].all()
-    assert lone_strips(grey(image), one, SAME)[150:].all()
+    assert not lone_strips(strips(one), strips(two), SAME).any()
+    assert lone_strips(strips(one), strips(grey(image)), SAME)[150:].all()
+    assert lone_strips(strips(grey(image)), strips(one), SAME)[150:].all()
 
 
 def test_a_captioned_copy_is_likelier_than_without_the_bars_knowledge(monkeypatch):
@@ -56,7 +56,7 @@ def test_a_captioned_copy_is_likelier_than_without_the_bars_knowledge(monkeypatc
 
 def test_a_dark_bar_is_found_though_the_picture_beyond_it_is_nearly_as_dark():
     night = (picture(5) * 0.08).astype(np.uint8)
-    mask = lone_strips(grey(night), grey(captioned(night)), SAME)
+    mask = lone_strips(strips(grey(night)), strips(grey(captioned(night))), SAME)
     assert mask[150:].all()
     assert not mask[:142].any()
     bar = np.abs(grey(night)[143:147]) <= 6
