@@ -393,3 +393,14 @@ def test_percentiles_sums_and_tones_are_those_of_plain_arrays():
     assert np.allclose(toned, np.polyval(curve, a), atol=1e-3)
     assert abs(explained - (1 - np.square(v - np.polyval(curve, u)).mean() / v.var())) < 1e-9
     assert np.array_equal(same, y)
+
+
+def test_blas_starts_no_threads_under_those_that_compare():
+    from threadpoolctl import threadpool_info
+
+    from curate.ops._pixels import threaded
+
+    def blas_threads(_):
+        return [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+
+    assert {n for found in threaded(blas_threads, range(3)) for n in found} == {1}
