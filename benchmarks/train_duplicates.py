@@ -21,11 +21,12 @@ from curate.ops._verify_model import LIMIT, PairModel
 
 UP = (
     "zncc gradient ssim ssim_p01 ssim_p05 ssim_p20 block_worst block_p10 tone block_second block_mean fine chroma_match hue "
-    "near_p01 near_p05 near_p20 signature picture"
+    "near_p01 near_p05 near_p20 signature picture hue_kept beside_near_p01 beside_near_p05 beside_near_p20"
 ).split()
 DOWN = (
     "both mutual both_wide mutual_wide other residual residual_p95 residual_p99 residual_peak chroma_peak gain offset clash "
-    "clash_share clash_largest"
+    "clash_share clash_largest hue_turn beside_p998 beside_peak beside_mutual beside_both_p998 beside_both_peak "
+    "beside_both_mutual beside_clash beside_clash_share beside_clash_largest"
 ).split()
 
 

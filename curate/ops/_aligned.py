@@ -21,6 +21,10 @@ COLUMNS = (
     "content", "both_wide", "mutual_wide", "one_wide", "largest_wide", "residual", "residual_p95", "residual_p99",
     "residual_peak", "peak_ratio", "blur", "tone", "chroma", "chroma_peak", "colourless", "detail",
     "clash", "clash_share", "clash_largest", "near_p01", "near_p05", "near_p20", "hue",
+    "hue_turn", "hue_kept", "apart", "band_share", "beside_p99", "beside_p998", "beside_peak", "beside_mutual", "beside_one",
+    "beside_largest", "beside_both_p99", "beside_both_p998", "beside_both_peak", "beside_both_mutual", "beside_both_one",
+    "beside_both_largest", "beside_clash", "beside_clash_share", "beside_clash_largest", "beside_near_p01", "beside_near_p05",
+    "beside_near_p20",
 )  # fmt: skip
 """Names of the features of a large pair, in order."""
 

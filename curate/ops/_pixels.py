@@ -325,7 +325,7 @@ def cut_for(probability: Array, precision: float) -> float:
     return float(falling[enough[-1]]) if enough.size else float(min(1.0, falling[0] + 1e-3))
 
 
-USUAL_SHARE = 0.69
+USUAL_SHARE = 0.76
 """Share of copies among the training pairs above DOUBT, at which the shipped probabilities are right."""
 
 DOUBT = 0.02

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from curate.ops._apart import apart, beside, beside_band
+from curate.ops._percentiles import largest, percentiles
 from curate.ops._views import Grey, View
 from curate.types import Pixels
 
@@ -26,9 +27,14 @@ def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
     a, b, blur = _equally_sharp(a, b, inside)
     row = {"tone": tone, "blur": blur, "zncc": correlation(a, b, inside), "gradient": gradient(a, b, inside)}
     soft_a, soft_b = _softened(a, 0.7), _softened(b, 0.7)
-    row.update(_shared(soft_a, soft_b, inside, 9, ""))
-    row.update(_shared(_softened(a, 1.6), _softened(b, 1.6), inside, 19, "_wide"))
-    row.update(_clash(soft_a, soft_b, inside))
+    fine = _detail(soft_a, soft_b, inside, 9)
+    row.update(_shared(fine, inside, 9, ""))
+    row.update(_shared(_detail(_softened(a, 1.6), _softened(b, 1.6), inside, 19), inside, 19, "_wide"))
+    clash = _clash(_detail(soft_a, soft_b, inside, _CELL), inside)
+    row.update(_clashes(clash, clash.shared, ""))
+    far = apart(soft_a, soft_b, inside)
+    rest, band = beside_band(far, inside)
+    row.update(band | beside(far, rest, fine.power_a, fine.power_b) | _clashes(clash, clash.shared & rest, "beside_"))
     row.update(_blocks(a, b, inside))
     row.update(_rest(a, b, inside))
     row.update(_chroma(moved.rgb, still.rgb, inside))
@@ -85,32 +91,6 @@ def _toned(a: Pixels, b: Pixels, inside: Any) -> tuple[Grey, Grey, float]:
     curve = (np.arange(256, dtype=np.float32) - np.float32(centre)) / np.float32(width)
     curve = (weights[0] + weights[1] * curve + weights[2] * curve * curve).astype(np.float32)
     return np.asarray(cv2.LUT(a, curve)), b.astype(np.float32), float(1 - rest / max(power, 1e-6))
-
-
-def percentiles(values: Any, shares: Sequence[float]) -> list[float]:
-    """As `np.percentile` (linear) of one or more numbers in a row, for less work.  shares: all at least 50, or all at most."""
-    found: dict[float, float] = {}
-    rest, before = values, 0
-    upper = min(shares) >= 50
-    # Each is sought in what lies beyond the one before: from the middle outwards.
-    for share in sorted(shares, reverse=not upper):
-        place = share / 100 * (len(values) - 1)
-        low = int(place)
-        rest = np.partition(rest, low - before)
-        least, more = float(rest[low - before]), rest[low - before + 1 :]
-        found[share] = least + ((float(more.min()) - least) * (place - low) if len(more) and place > low else 0.0)
-        rest, before = (rest[low - before :], low) if upper else (rest[: low + 2], 0)
-    return [found[share] for share in shares]
-
-
-def _largest(mask: Any) -> int:
-    """Pixels of the largest connected part of a mask."""
-    import cv2
-
-    if not mask.any():
-        return 0
-    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    return int(np.bincount(labels[mask]).max())
 
 
 def _energy(x: Grey, inside: Any) -> float:
@@ -171,22 +151,31 @@ def _softened(x: Grey, sigma: float) -> Grey:
     return np.asarray(cv2.GaussianBlur(x, (0, 0), sigma), np.float32)
 
 
-def _detail(a: Grey, b: Grey, inside: Any, window: int) -> tuple[Grey, Grey, Grey, Grey, float]:
+class _Detail(NamedTuple):
     """Both images without what is coarser than three windows, their power in each window, and the power that is content."""
+
+    a: Grey
+    b: Grey
+    power_a: Grey
+    power_b: Grey
+    floor: float
+
+
+def _detail(a: Grey, b: Grey, inside: Any, window: int) -> _Detail:
     import cv2
 
     area = inside.view(np.uint8)
     a, b = (cv2.subtract(x, cv2.blur(x, (3 * window, 3 * window))) for x in (a, b))
     va, vb = (np.maximum(cv2.blur(cv2.multiply(x, x), (window, window)), 0) for x in (a, b))
     typical = max(float(np.sqrt(cv2.mean(va, area)[0] * cv2.mean(vb, area)[0])), 1.0)
-    return a, b, va, vb, 0.06 * typical + _NOISE / 2
+    return _Detail(a, b, va, vb, 0.06 * typical + _NOISE / 2)
 
 
-def _shared(a: Grey, b: Grey, inside: Any, window: int, name: str) -> dict[str, float]:
+def _shared(detail: _Detail, inside: Any, window: int, name: str) -> dict[str, float]:
     """Local similarity cs = (2 cov + n0) / (va + vb + n0) of the high-passed images, and where it is bad: on whose side."""
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, window)
+    a, b, va, vb, floor = detail
     cov = cv2.blur(cv2.multiply(a, b), (window, window))
     similar = (2 * cov + np.float32(_NOISE)) / (va + vb + np.float32(_NOISE))
     full_a, full_b = va > floor, vb > floor
@@ -201,7 +190,7 @@ def _shared(a: Grey, b: Grey, inside: Any, window: int, name: str) -> dict[str, 
         f"both{name}": share_both,
         f"one{name}": max(share_a, share_b),
         f"mutual{name}": share_both + least,
-        f"largest{name}": _largest(bad) / area,
+        f"largest{name}": largest(bad) / area,
     }
     if name:
         return found
@@ -211,18 +200,23 @@ def _shared(a: Grey, b: Grey, inside: Any, window: int, name: str) -> dict[str, 
     return found | {"ssim_p01": p01, "ssim_p05": p05, "ssim_p20": p20}
 
 
-def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
-    """Where both images have content and disagree however they are moved by a pixel: another digit, another word.
+class _Clash(NamedTuple):
+    """Where both images have content (mask `shared`), and how they disagree there however they are moved by a pixel.
 
-    Fine strokes that lie a pixel apart are no disagreement, what only one of the two shows (a caption) is none either.
+    unlike: 1 - the highest similarity.  rest: the least power of the difference.
     """
+
+    shared: Any
+    unlike: Grey
+    rest: Grey
+
+
+def _clash(detail: _Detail, inside: Any) -> _Clash:
+    """Another digit, another word: fine strokes that lie a pixel apart, and what only one of the two shows, are none."""
     import cv2
 
-    a, b, va, vb, floor = _detail(a, b, inside, _CELL)
+    a, b, va, vb, floor = detail
     shared = (va > floor) & (vb > floor) & (va < 4 * vb) & (vb < 4 * va) & inside
-    area = int(np.count_nonzero(shared))
-    if area < 60:
-        return {"clash": 0.0, "clash_share": 0.0, "clash_largest": 0.0, "near_p01": 0.0, "near_p05": 0.0, "near_p20": 0.0}
     # Of the lowest share of the rest in the power, 1 - share is the highest similarity; in place, for this is most of the work.
     unlike = np.full(a.shape, np.inf, np.float32)
     rest = np.full(a.shape, np.inf, np.float32)
@@ -239,19 +233,22 @@ def _clash(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
         power += np.float32(_NOISE)
         product /= power
         np.minimum(unlike, product, out=unlike)
-    similar = 1 - unlike[shared]
-    rest = rest[shared]
+    return _Clash(shared, unlike, rest)
+
+
+def _clashes(clash: _Clash, shared: Any, name: str) -> dict[str, float]:
+    """Figures of the part `shared` of a clash; 0 each where next to nothing is shared."""
+    area = int(np.count_nonzero(shared))
+    names = [f"{name}{n}" for n in ("clash", "clash_share", "clash_largest", "near_p01", "near_p05", "near_p20")]
+    if area < 60:
+        return dict.fromkeys(names, 0.0)
+    rest, wrong = clash.rest[shared], shared & (clash.unlike > 0.5)
     usual = percentiles(rest, (50,))[0] + _NOISE
-    wrong = shared & (unlike > 0.5)
-    p01, p05, p20 = percentiles(similar, (1, 5, 20))
-    return {
-        "clash": float(np.log(percentiles(rest, (99.5,))[0] / usual + 1)),
-        "clash_share": int(np.count_nonzero(wrong)) / area,
-        "clash_largest": _largest(wrong) / _CELL**2,
-        "near_p01": p01,
-        "near_p05": p05,
-        "near_p20": p20,
-    }
+    peak = float(np.log(percentiles(rest, (99.5,))[0] / usual + 1))
+    similar = percentiles(1 - clash.unlike[shared], (1, 5, 20))
+    return dict(
+        zip(names, (peak, int(np.count_nonzero(wrong)) / area, largest(wrong) / _CELL**2, *similar), strict=True)
+    )
 
 
 def _blocks(a: Grey, b: Grey, inside: Any) -> dict[str, float]:
@@ -306,7 +303,7 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
     used = cv2.resize(inside.astype(np.uint8), None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) > 0
     count = np.count_nonzero(used)
     if count < 30:
-        return {"hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
+        return {"hue_turn": 0.0, "hue_kept": 1.0, "hue": 1.0, "chroma": 0.0, "chroma_peak": 0.0, "colourless": 1.0}
     sides = []
     for rgb in (moved, still):
         small = cv2.resize(rgb, used.shape[1::-1], interpolation=cv2.INTER_AREA)[used].astype(np.float64)
@@ -327,9 +324,23 @@ def _chroma(moved: Any, still: Any, inside: Any) -> dict[str, float]:
     both = np.sqrt(np.square(sides[0]).sum() * np.square(sides[2]).sum()) / count
     # An edit turns all hues a little or takes them away; another product has other ones.
     hue = (float((sides[0] * sides[2]).sum()) / count + _FAINT) / (both + _FAINT)
-    return {
+    return _hues(*sides[::2]) | {
         "hue": hue,
         "chroma": float(np.log1p(least[0])),
         "chroma_peak": float(np.log1p(min(r[1] for r in rests))),
         "colourless": float(min(r[2] for r in rests) < 25.0),
+    }
+
+
+def _hues(a: Any, b: Any) -> dict[str, float]:
+    """By what angle (radians) all hues are turned, and whether they all are by the same: an edit turns all alike.
+
+    a, b: (n, 2) colour differences R - G and (R + G) / 2 - B of the same pixels.
+    """
+    first, second = (np.sqrt(0.75) * x[:, 0] - 1j * x[:, 1] for x in (a, b))
+    product = first * np.conj(second)
+    faint = _FAINT / 2 * len(product)
+    return {
+        "hue_turn": float(abs(np.angle(product.sum() + faint))),
+        "hue_kept": float((abs(product.sum()) + faint) / (np.abs(product).sum() + faint)),
     }

@@ -366,7 +366,8 @@ def test_only_images_of_one_shape_whose_edges_nearly_agree_are_refined(monkeypat
 
 
 def test_percentiles_sums_and_tones_are_those_of_plain_arrays():
-    from curate.ops._residual import _toned, correlation, gradient, percentiles
+    from curate.ops._percentiles import percentiles
+    from curate.ops._residual import _toned, correlation, gradient
 
     rng = np.random.default_rng(0)
     for values in (
