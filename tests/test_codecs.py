@@ -3,16 +3,19 @@
 import dataclasses
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from curate import codecs
 from curate.codecs import NAMES, codec_from_header, codec_named, drift, hamming, matryoshka, split_pairs, verify
+from curate.codecs._entropy import Entropy
 from curate.codecs._header import pack_header
 from curate.codecs._lloyd import normal_codes, normal_levels
+from curate.codecs._rans import WHOLE, Reader, Writer
 from curate.codecs._rotation import Rotation
-from curate.codecs._transform import allocate_bits
+from curate.codecs._whole_bits import WholeBits, allocate_bits
 from curate.errors import ConfigError, Corrupt, EmbedderError, UnknownName, WrongVersion
 from curate.geometry import COSINE, EUCLIDEAN, GUARD, LORENTZ, norms, unit
 from curate.protocols import Codec as CodecSeam
@@ -363,3 +366,128 @@ def test_int4_leaves_the_distances_of_close_rows_where_they_were(geometry):
     plain = dataclasses.replace(codec, shrink=1.0).decode(codec.encode(x[1000:]))
     without = geometry.distance(plain[pair], plain[pair + 1])
     assert abs(np.median(seen / true) - 1) < 0.3 * abs(np.median(without / true) - 1)
+
+
+def chances(made, symbols):
+    weight = made.integers(1, 60, symbols) ** 2
+    found = 1 + (weight / weight.sum() * (WHOLE - symbols)).astype(int)
+    found[0] += WHOLE - found.sum()
+    return found.astype(np.uint64)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_range_coder_gives_back_what_it_was_given(seed):
+    made = rng(seed)
+    tables = [chances(made, int(symbols)) for symbols in made.integers(2, 100, 60)]
+    said = [made.choice(len(t), 500, p=t / WHOLE) for t in tables]
+    said[3][:] = len(tables[3]) - 1
+    said[7][::2], said[7][1::2] = 0, tables[7].argmin()
+    starts = [np.cumsum(t) - t for t in tables]
+    cost = sum(-np.log2(t[symbol] / WHOLE) for t, symbol in zip(tables, said, strict=True))
+    width = int(np.median(cost) / 8) + 1  # about half of the rows fit
+    writer = Writer(500, width)
+    for t, start, symbol in zip(tables, starts, said, strict=True):
+        writer.push(start[symbol], t[symbol])
+    codes, fits = writer.finish()
+    assert fits[cost <= 8 * width - 15].all() and not fits[cost > 8 * width + 15].any() and 0 < fits.sum() < 500
+    reader = Reader(codes)
+    for t, start, symbol in reversed(list(zip(tables, starts, said, strict=True))):
+        found = np.searchsorted(start, reader.slot, side="right") - 1
+        np.testing.assert_array_equal(found[fits], symbol[fits])
+        reader.drop(start[found], t[found])
+
+
+@pytest.fixture(scope="module")
+def long_rows():
+    """Rows of 256 dimensions whose variance falls off, as that of real embeddings does."""
+    made = rng(4)
+    x = made.standard_normal((1700, 256)) * (np.arange(256) + 4.0) ** -0.8
+    x *= np.exp(0.2 * made.standard_normal((1700, 1)))
+    return (x + 0.1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def long_codec(long_rows):
+    return fitted("tc:1", long_rows[:1000])
+
+
+def test_entropy_coding_keeps_more_neighbours_than_whole_bits(long_rows):
+    learned, x = unit(long_rows[:1000]), unit(long_rows[1000:])
+    codec = fitted("tc:1", learned)
+    assert isinstance(codec.scheme, Entropy)
+    centred = codec.frame.centre(learned, np.ones(1000)).astype(np.float64)
+    variance, axes = np.linalg.eigh(centred.T @ centred / 1000)
+    before = dataclasses.replace(codec, scheme=WholeBits.learn(centred, variance[::-1], axes[:, ::-1], 256))
+    near = np.argsort(COSINE.pairwise(x, x), axis=1)[:, 1:11]
+
+    def loss_and_recall(codec):
+        y = codec.decode(codec.encode(x))
+        found = np.argsort(COSINE.pairwise(y, y), axis=1)[:, 1:11]
+        return np.mean(norms(x - y) ** 2), np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, found, strict=True)])
+
+    (loss, recall), (loss_before, recall_before) = loss_and_recall(codec), loss_and_recall(before)
+    assert loss < 0.93 * loss_before and recall > recall_before + 0.01
+
+
+def test_entropy_codes_are_the_same_alone_and_after_a_header(long_rows, long_codec):
+    x = long_rows[1000:1300]
+    codes = long_codec.encode(x)
+    again = codec_from_header(long_codec.header())
+    assert again.header() == long_codec.header()
+    for row in (0, 17, 299):
+        np.testing.assert_array_equal(again.encode(x[row : row + 1])[0], codes[row])
+        np.testing.assert_array_equal(again.decode(codes[row : row + 1])[0], long_codec.decode(codes)[row])
+    verify(again, x, codes)
+
+
+def test_rows_unlike_the_sample_fit_and_keep_their_lengths(long_rows, long_codec):
+    far = rng(5).standard_normal((60, 256)).astype(np.float32)
+    one = np.eye(256, dtype=np.float32)[::8]
+    x = np.concatenate([long_rows[1000:1100], far, one, -one, 1e30 * far[:9], 1e-30 * far[:9], np.zeros((1, 256), np.float32)])
+    for codec in (long_codec, fitted("tc:1", long_rows[:1000], EUCLIDEAN)):
+        codes = codec.encode(x)
+        assert codes.shape == (len(x), 36)
+        y = codec.decode(codes)
+        np.testing.assert_allclose(norms(y), norms(x), rtol=3e-5)
+        verify(codec, x, codes)
+        assert (norms(x[:100] - y[:100]) < 0.9 * norms(x[:100])).all()
+
+
+def test_unit_vectors_decode_to_unit_vectors_and_leave_the_length_to_the_code(long_rows):
+    x = unit(long_rows)
+    codec = fitted("tc:1", x[:1000])
+    y = codec.decode(codec.encode(x[1000:]))
+    np.testing.assert_allclose(norms(y), 1, atol=2e-6)
+    np.testing.assert_allclose(norms(codec.decode(codec.encode(7 * x[1000:]))), 7, rtol=3e-5)
+
+
+def test_damaged_entropy_codes_decode_to_something_or_are_refused(long_codec):
+    noise = rng(6).integers(0, 256, (40, 36)).astype(np.uint8)
+    refused = 0
+    for code in noise:
+        try:
+            assert np.isfinite(long_codec.decode(code[None])).all()
+        except Corrupt:
+            refused += 1
+    assert refused < 40
+    assert long_codec.decode(np.zeros((2, 36), np.uint8)).shape == (2, 256)
+
+
+def test_entropy_tables_that_do_not_add_up_are_refused(long_codec):
+    arrays = long_codec.scheme.arrays()
+    for name in ("chances", "step_chances", "kinds"):
+        wrong = dict(arrays)
+        wrong[name] = wrong[name] + np.ones_like(wrong[name])[..., :1] * 200
+        with pytest.raises(ValueError, match="add up"):
+            Entropy.from_arrays(wrong)
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_codes_that_an_earlier_version_wrote_still_decode(bits):
+    """Written before there was an entropy coder, by the version of commit 1bae49b."""
+    held = np.load(Path(__file__).parent / "golden" / "tc_whole_bits.npz")
+    codec = codec_from_header(held[f"header{bits}"].tobytes())
+    assert codec.name == f"tc:{bits}" and codec.header() == held[f"header{bits}"].tobytes()
+    decoded = codec.decode(held[f"codes{bits}"])
+    np.testing.assert_allclose(decoded, held[f"decoded{bits}"], rtol=1e-6, atol=1e-7)
+    verify(codec, decoded, codec.encode(decoded))

@@ -6,7 +6,7 @@
 | f16 | 2 d | nothing | as good as exact |
 | int8 | d + 4 | nothing | what `curate compress` uses when no codec is named |
 | int4 | d / 2 + 6 | the mean, one factor | half of int8; the last one to decide duplicates with |
-| tc:BITS | BITS d / 8 + 4 | mean, axes, levels | 1 to 4 bits a coordinate: search and clusters in little space |
+| tc:BITS | BITS d / 8 + 4 | mean, axes, chances | 1 to 4 bits a coordinate: search and clusters in little space |
 | binary | d / 8 + 4 | the mean | an index; never the only copy of a vector |
 
 How a store uses one:
@@ -38,7 +38,7 @@ from curate.codecs._header import unpack_header
 from curate.codecs._int4 import Int4
 from curate.codecs._int8 import Int8
 from curate.codecs._plain import Floats
-from curate.codecs._transform import Basis, Transform
+from curate.codecs._transform import Transform, scheme_of
 from curate.errors import ConfigError, Corrupt, UnknownName, WrongVersion
 from curate.geometry import Geometry, norms
 from curate.types import Vectors
@@ -165,8 +165,7 @@ def _rebuilt(settings: dict[str, Any], arrays: dict[str, np.ndarray[Any, Any]]) 
         return Int4(frame, bound, error, settings["seed"], settings.get("shrink", 1.0))
     if name.startswith("binary"):
         return Binary(frame, settings["spread"], bound, error, settings["seed"], name == "binary")
-    basis = Basis(arrays["axes"], arrays["bits"].astype(np.int64), arrays["levels"])
-    return Transform(int(name.partition(":")[2]), frame, basis, bound, error)
+    return Transform(int(name.partition(":")[2]), frame, scheme_of(arrays), bound, error)
 
 
 def verify(codec: Codec, vectors: Vectors, codes: Codes) -> None:

@@ -57,7 +57,12 @@ def pack_norms(x: Vectors) -> tuple[Array, Codes]:
     over = np.flatnonzero(length > LARGEST)
     if over.size:
         raise EmbedderError(f"row {int(over[0])} is longer than a float32 can say ({length[over[0]]:.3g})")
-    return length, length.astype("<f4").view(np.uint8).reshape(len(x), NORM_BYTES)
+    return length, float_bytes(length)
+
+
+def float_bytes(length: Array) -> Codes:
+    """Lengths as 4 bytes each, little-endian float32: (n,) -> (n, 4)."""
+    return length.astype("<f4").view(np.uint8).reshape(len(length), NORM_BYTES)
 
 
 def unpack_norms(codes: Codes) -> Vectors:

@@ -32,7 +32,7 @@ class Frame:
 
     def restore(self, centred: Vectors, length: Vectors) -> Vectors:
         """The inverse; every row gets exactly its stored length: (n, d), (n, 1) -> (n, d) float32."""
-        rows = centred + self.mean
+        rows = np.asarray(centred + self.mean)
         return np.asarray(rows * stretch(rows, length), dtype=np.float32)
 
 

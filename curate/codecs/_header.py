@@ -16,17 +16,20 @@ import numpy as np
 from curate.errors import Corrupt, WrongVersion
 
 MAGIC = b"CURC"
-VERSION = 1
+VERSION = 2
+"""The newest layout read here; 2 has the same frame, and says that a codec is of a kind that version 1 did not know."""
 _PREFIX = struct.Struct("<4sBI")
 
 
-def pack_header(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]] | None = None) -> bytes:
-    """Settings (JSON values) and arrays as bytes; equal input gives equal bytes."""
+def pack_header(
+    settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]] | None = None, *, version: int = 1
+) -> bytes:
+    """Settings (JSON values) and arrays as bytes; equal input gives equal bytes.  version: of the oldest reader that can."""
     held = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
     table = [[name, array.dtype.newbyteorder("<").str, list(array.shape)] for name, array in held.items()]
     text = json.dumps({**settings, "arrays": table}, sort_keys=True, separators=(",", ":")).encode()
     body = b"".join(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in held.values())
-    return _PREFIX.pack(MAGIC, VERSION, len(text)) + text + body
+    return _PREFIX.pack(MAGIC, version, len(text)) + text + body
 
 
 def unpack_header(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:

@@ -1,0 +1,314 @@
+"""Transform coding with an entropy coder: one step for all axes of a vector, and symbols that cost what they are worth.
+
+A uniform quantiser of one step on every axis, followed by an entropy coder, is within a quarter of a bit of the best possible
+at any rate (Gish & Pierce 1968), and may spend fractions of a bit where a whole one is too much.  Codes keep a fixed width:
+every vector takes the finest of 128 steps with which it fits.  Which step it took says how far from the centre it is, so that
+the chances of symbols depend on it.  Cuts lie where distortion and cost balance (Chou, Lookabaugh & Gray 1989), decoded values
+are the means of the rows between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.codecs._checks import Codes
+from curate.codecs._rans import PRECISION, SLACK, WHOLE, Reader, Writer
+from curate.errors import Corrupt
+from curate.geometry import Array
+from curate.types import Vectors
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bits: TypeAlias = npt.NDArray[np.int32]
+
+STEPS = 128
+REACH = 63
+"""Symbols are -63..63; what lies further is coded as the last."""
+SYMBOLS = 2 * REACH + 1
+NARROWEST, AN_OCTAVE, KINDS = 2.0**-5, 6, 48
+"""Tables of chances, by the standard deviation in steps: six an octave from 1/32 on, up to 8."""
+LAMBDA = 0.14
+"""What a bit may cost in squared steps; at high rates, where a bit divides the error step**2 / 12 by 4, 2 ln 2 / 12."""
+
+MANTISSA = 8
+"""Low bits of a float32 that a stored length does without: it is right to 2**-16."""
+_SAME = 2.0**-17
+_UNIT = 1024
+_QUANTISED_AT_ONCE = 256
+
+
+def kind_of(deviation: Array) -> Codes:
+    """The table for a standard deviation in steps; from `KINDS` on, that of the last octave and low bits as they are."""
+    place = np.rint(np.log2(np.maximum(deviation, NARROWEST) / NARROWEST) * AN_OCTAVE)
+    return np.asarray(np.minimum(place, KINDS - 1 + AN_OCTAVE * (PRECISION - 1)), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """What tc learns.
+
+    axes: (d, k) orthonormal columns.  steps: (128,) ascending.  kinds: (128, k) uint8, the table of every axis at every step.
+    chances: (48, 127) of symbols, in 2**-14, and values: what they decode to, in steps.  step_chances: (128,) in 2**-14.
+    usual: (1,) the length that most rows have.  usual_chance: how many have it, in 2**-14.
+    """
+
+    axes: Vectors
+    steps: Vectors
+    kinds: Codes
+    chances: npt.NDArray[np.uint16]
+    values: Vectors
+    step_chances: npt.NDArray[np.uint16]
+    usual: Vectors
+    usual_chance: int
+
+    def encode(self, along: Array, length: Array, width: int) -> Codes:
+        """Coordinates along the axes (n, k) float64, lengths (n,) -> (n, width) uint8."""
+        codes = np.zeros((len(along), width), np.uint8)
+        rows = np.ascontiguousarray(along.T, dtype=np.float32)
+        step = self.fitting(rows, self._head(length), (8 * width - 1) * _UNIT)
+        left = np.arange(len(along))
+        for _ in range(STEPS + 1):
+            if not left.size:
+                break
+            # What was estimated to fit nearly always does; else the next step, and at last as many axes as fit for sure.
+            found, fits = self._write(rows[:, left], step[left], length[left], width)
+            codes[left[fits]] = found[fits]
+            left = left[~fits]
+            step[left] = np.minimum(step[left] + 1, STEPS)
+        return codes
+
+    def decode(self, codes: Codes) -> tuple[Array, Vectors]:
+        """(n, width) uint8 -> coordinates (n, k) float64, lengths (n, 1) float32."""
+        reader = Reader(codes)
+        length = self._read_length(reader)
+        step = self._step_of[reader.slot]
+        reader.drop(self._step_start[step], self._step_size[step])
+        along = np.empty((len(codes), self.kinds.shape[1]))
+        size = self.steps[step].astype(np.float64)
+        for axis, kinds in enumerate(self.kinds.T):
+            table, shift = _split(kinds[step])
+            symbol = self._symbol_of[table, reader.slot]
+            reader.drop(self._start[table, symbol], self._size[table, symbol])
+            value = self.values[table, symbol].astype(np.float64)
+            if axis < self._wide:
+                chance = np.left_shift(1, PRECISION - shift)
+                low = reader.slot.astype(np.int64) // chance
+                reader.drop((low * chance).astype(np.uint64), chance.astype(np.uint64))
+                value = np.where(shift > 0, ((symbol.astype(np.int64) - REACH) << shift) + low, value)
+            along[:, axis] = value * size
+        return along, length
+
+    def fitting(self, rows: Vectors, head: Ints, room: int) -> Ints:
+        """The finest step with which every row fits: (k, n), what else it says -> (n,), 128 where none does.  In 1/1024 bit."""
+        low, high = np.zeros(rows.shape[1], np.int64), np.full(rows.shape[1], STEPS)
+        for _ in range(STEPS.bit_length() - 1):
+            middle = (low + high) // 2
+            fits = self.cost(rows, middle) + head + self._step_cost[middle] <= room
+            high, low = np.where(fits, middle, high), np.where(fits, low, middle)
+        return high
+
+    def cost(self, rows: Vectors, step: Ints) -> Ints:
+        """What the symbols of every row cost: (k, n), (n,) -> (n,), in 1/1024 bit."""
+        found = np.empty(rows.shape[1], np.int64)
+        for start in range(0, len(found), _QUANTISED_AT_ONCE):
+            some = slice(start, start + _QUANTISED_AT_ONCE)
+            place, _, shift = self.quantise(rows[:, some], step[some])
+            found[some] = self._cost.ravel()[place].sum(axis=0, dtype=np.int64) + _UNIT * shift.sum(axis=0, dtype=np.int64)
+        return found
+
+    def quantise(self, rows: Vectors, step: Ints) -> tuple[Bits, Bits, Bits]:
+        """Symbols of every row: (k, n), (n,) -> where each is in a table (k, n); low bits and how many, of wide axes alone."""
+        u = rows / self.steps[step]
+        size = np.abs(u)
+        whole = np.minimum(size + self._rounding[:, step], self._furthest[:, step]).astype(np.int32)
+        whole *= size >= self._first_cut[:, step]
+        np.negative(whole, out=whole, where=u < 0)
+        shift = self._shifts[:, step]
+        low = whole[: self._wide] & ((1 << shift) - 1)
+        whole[: self._wide] >>= shift
+        whole += self._middle[:, step]
+        return whole, low, shift
+
+    def holds_any(self, width: int) -> bool:
+        """Whether any vector at all fits into `width` bytes, if only as the centre and a length."""
+        zero = self.cost(np.zeros((self.kinds.shape[1], 1), np.float32), np.array([STEPS - 1]))
+        return int(zero[0] + self._step_cost[STEPS - 1] + self._length_cost[1]) <= (8 * width - SLACK) * _UNIT
+
+    @property
+    def usual_cost(self) -> int:
+        """What the length of a row costs that most have, or else any, in 1/1024 bit."""
+        return int(self._length_cost[0 if 2 * self.usual_chance > WHOLE else 1])
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What a header holds."""
+        names = ("axes", "steps", "kinds", "chances", "values", "step_chances", "usual")
+        return {name: getattr(self, name) for name in names} | {"usual_chance": np.array([self.usual_chance], np.uint16)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray[Any, Any]]) -> Entropy:
+        """The inverse of `arrays`.  Raises KeyError and ValueError for tables that nothing can be read with."""
+        names = ("axes", "steps", "kinds", "chances", "values", "step_chances", "usual")
+        usual_chance = int(arrays["usual_chance"][0])
+        made = cls(**{name: arrays[name] for name in names}, usual_chance=usual_chance)
+        shapes = (STEPS,), (STEPS, made.axes.shape[1]), (KINDS, SYMBOLS), (KINDS, SYMBOLS), (STEPS,), (1,)
+        if any(arrays[name].shape != shape for name, shape in zip(names[1:], shapes, strict=True)):
+            raise ValueError("tables of the right shape")
+        whole = (made.chances.sum(axis=1) == WHOLE).all() and made.step_chances.sum() == WHOLE
+        if not whole or not 0 < usual_chance < WHOLE or made.kinds.max(initial=0) >= KINDS + AN_OCTAVE * (PRECISION - 1):
+            raise ValueError("chances that add up to one")
+        return made
+
+    def _write(self, rows: Vectors, step: Ints, length: Array, width: int) -> tuple[Codes, np.ndarray[Any, np.dtype[np.bool_]]]:
+        held = np.minimum(step, STEPS - 1)
+        place, low, shift = self.quantise(rows, held)
+        if (step == STEPS).any():
+            self._cut(place, low, shift, step, (8 * width - SLACK) * _UNIT - self._head(length) - self._step_cost[held])
+        writer = Writer(len(held), width)
+        size, start = self._size.ravel(), self._start.ravel()
+        for axis in range(len(rows) - 1, -1, -1):
+            if axis < self._wide:
+                chance = np.left_shift(1, PRECISION - shift[axis]).astype(np.uint64)
+                writer.push(low[axis].astype(np.uint64) * chance, chance)
+            writer.push(start[place[axis]], size[place[axis]])
+        writer.push(self._step_start[held], self._step_size[held])
+        self._write_length(writer, length)
+        return writer.finish()
+
+    def _cut(self, place: Bits, low: Bits, shift: Bits, step: Ints, room: Ints) -> None:
+        """Sets the last axes of rows that no step makes short enough to zero, in place."""
+        cut = np.flatnonzero(step == STEPS)
+        zero = self._middle[:, [STEPS - 1]]
+        cost, rest = (self._cost.ravel()[held].astype(np.int64) for held in (place[:, cut], zero))
+        # Of the first axes what they say, of the rest that they are 0.
+        spent = np.cumsum(cost, axis=0) + rest.sum() - np.cumsum(rest, axis=0) + _UNIT * shift[:, cut].sum(axis=0)
+        keep = np.where(spent <= room[cut], np.arange(1, len(spent) + 1)[:, None], 0).max(axis=0, initial=0)
+        gone = np.arange(len(place))[:, None] >= keep
+        place[:, cut] = np.where(gone, zero, place[:, cut])
+        low[:, cut] = np.where(gone[: self._wide], 0, low[:, cut])
+
+    def _head(self, length: Array) -> Ints:
+        return np.asarray(self._length_cost[(~self._is_usual(length)).astype(np.int64)], dtype=np.int64)
+
+    def _is_usual(self, length: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        usual = float(self.usual[0])
+        return np.asarray(np.abs(length - usual) <= _SAME * usual)
+
+    def _write_length(self, writer: Writer, length: Array) -> None:
+        usual = self._is_usual(length)
+        held = length.astype(np.float32).view(np.uint32).astype(np.uint64)
+        held = np.minimum(held + (1 << (MANTISSA - 1)), np.uint64(0x7F7FFFFF)) >> np.uint64(MANTISSA)
+        chance = np.where(usual, WHOLE, 4).astype(np.uint64)
+        for part in (held & np.uint64(0xFFF), held >> np.uint64(12)):
+            writer.push(np.where(usual, np.uint64(0), part << np.uint64(2)), chance)
+        often = np.uint64(self.usual_chance)
+        writer.push(np.where(usual, np.uint64(0), often), np.where(usual, often, np.uint64(WHOLE) - often))
+
+    def _read_length(self, reader: Reader) -> Vectors:
+        often = np.uint64(self.usual_chance)
+        usual = reader.slot < often
+        reader.drop(np.where(usual, np.uint64(0), often), np.where(usual, often, np.uint64(WHOLE) - often))
+        chance, held = np.where(usual, WHOLE, 4).astype(np.uint64), np.zeros(len(usual), np.uint64)
+        for _ in range(2):
+            part = reader.slot >> np.uint64(2)
+            reader.drop(np.where(usual, np.uint64(0), part << np.uint64(2)), chance)
+            held = held << np.uint64(12) | part
+        length = (held << np.uint64(MANTISSA)).astype(np.uint32).view(np.float32)
+        length = np.where(usual, self.usual[0], length)
+        if not (np.isfinite(length) & (length >= 0)).all():
+            raise Corrupt("codes: a stored length is not a finite number >= 0")
+        return np.asarray(length[:, None], dtype=np.float32)
+
+    @cached_property
+    def _size(self) -> npt.NDArray[np.uint64]:
+        return self.chances.astype(np.uint64)
+
+    @cached_property
+    def _start(self) -> npt.NDArray[np.uint64]:
+        return np.cumsum(self._size, axis=1) - self._size
+
+    @cached_property
+    def _symbol_of(self) -> Codes:
+        return np.stack([np.repeat(np.arange(SYMBOLS, dtype=np.uint8), row) for row in self.chances])
+
+    @cached_property
+    def _step_size(self) -> npt.NDArray[np.uint64]:
+        return self.step_chances.astype(np.uint64)
+
+    @cached_property
+    def _step_start(self) -> npt.NDArray[np.uint64]:
+        return np.cumsum(self._step_size) - self._step_size
+
+    @cached_property
+    def _step_of(self) -> Ints:
+        return np.repeat(np.arange(STEPS), self.step_chances)
+
+    @cached_property
+    def _cost(self) -> Bits:
+        return _cost(self.chances)
+
+    @cached_property
+    def _step_cost(self) -> Ints:
+        # One more, for rows that no step makes fit.
+        return np.append(_cost(self.step_chances), 0).astype(np.int64)
+
+    @cached_property
+    def _length_cost(self) -> Ints:
+        chances = np.array([self.usual_chance, WHOLE - self.usual_chance])
+        return np.asarray(_cost(chances).astype(np.int64) + np.array([0, (32 - MANTISSA) * _UNIT]), dtype=np.int64)
+
+    @cached_property
+    def _table(self) -> tuple[Codes, Ints]:
+        return _split(np.ascontiguousarray(self.kinds.T))
+
+    @cached_property
+    def _wide(self) -> int:
+        """Axes up to the last that has low bits at any step."""
+        return int(np.flatnonzero((self._table[1] > 0).any(axis=1)).max(initial=-1)) + 1
+
+    @cached_property
+    def _shifts(self) -> Bits:
+        return self._table[1][: self._wide].astype(np.int32)
+
+    @cached_property
+    def _middle(self) -> Bits:
+        return self._table[0].astype(np.int32) * SYMBOLS + REACH
+
+    @cached_property
+    def _furthest(self) -> Vectors:
+        """The largest number that an axis may say at a step: (k, 128)."""
+        reach = (self.chances > 0).sum(axis=1) // 2
+        return np.asarray(np.left_shift(reach[self._table[0]], self._table[1]) + 0.5, dtype=np.float32)
+
+    @cached_property
+    def _first_cut(self) -> Vectors:
+        return np.where(self._table[1] > 0, 0.5, self._cuts[0][self._table[0]]).astype(np.float32)
+
+    @cached_property
+    def _rounding(self) -> Vectors:
+        return np.where(self._table[1] > 0, 0.5, self._cuts[1][self._table[0]]).astype(np.float32)
+
+    @cached_property
+    def _cuts(self) -> tuple[Array, Array]:
+        """From where on a number is no zero, and what is added before it is rounded down: (48,) both, in steps."""
+        value, cost = self.values[:, REACH : REACH + 3].astype(np.float64), self._cost[:, REACH : REACH + 3] / _UNIT
+        apart = np.maximum(np.diff(value, axis=1), 0.1)
+        cut = (value[:, :-1] + value[:, 1:]) / 2 + LAMBDA * np.diff(cost, axis=1) / (2 * apart)
+        first = np.clip(cut[:, 0], 0.5, 1.5)
+        return first, np.maximum(2 - np.clip(cut[:, 1], 1.5, 2.0), 1 - first + 1e-6)
+
+
+def _split(kinds: Codes) -> tuple[Codes, Ints]:
+    """The table of a kind, and how many low bits its numbers have."""
+    above = np.maximum(kinds.astype(np.int64) - (KINDS - 1), 0)
+    shift = -(-above // AN_OCTAVE)
+    return (kinds - AN_OCTAVE * shift).astype(np.uint8), shift
+
+
+def _cost(chances: np.ndarray[Any, Any]) -> Bits:
+    """-log2 of chances in 2**-14, in 1/1024 bit; what cannot be costs more than any code has."""
+    bits = PRECISION - np.log2(np.maximum(chances, 2.0**-20))
+    return np.asarray(np.rint(bits * _UNIT), dtype=np.int32)
