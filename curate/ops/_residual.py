@@ -49,7 +49,7 @@ def correlation(a: Grey, b: Grey, inside: Any) -> float:
     area = inside.view(np.uint8)
     # What a masked difference leaves out is 0, so that products over all pixels are those of the area.
     x, y = (cv2.subtract(s, cv2.mean(s, area)[0], mask=area, dtype=cv2.CV_32F) for s in (a, b))
-    power = float(np.sqrt(cv2.norm(x, cv2.NORM_L2SQR) * cv2.norm(y, cv2.NORM_L2SQR)))
+    power = float(np.sqrt(_product(x, x) * _product(y, y)))
     return _product(x, y) / power if power > 1e-6 else 0.0
 
 
@@ -58,6 +58,13 @@ def _product(x: Grey, y: Grey) -> float:
     import cv2
 
     return float(cv2.sumElems(cv2.multiply(x, y))[0])
+
+
+def _mean_square(x: Grey, area: Any) -> float:
+    """Of an image where the uint8 mask `area` is not 0."""
+    import cv2
+
+    return float(cv2.mean(cv2.multiply(x, x), area)[0])
 
 
 _LEVELS = np.arange(256, dtype=np.float64)
@@ -97,7 +104,7 @@ def _energy(x: Grey, inside: Any) -> float:
     import cv2
 
     bends = cv2.Laplacian(x, cv2.CV_32F, ksize=3)
-    return float(cv2.norm(bends, cv2.NORM_L2SQR, inside.view(np.uint8))) / np.count_nonzero(inside)
+    return _mean_square(bends, inside.view(np.uint8))
 
 
 def _equally_sharp(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
@@ -110,7 +117,7 @@ def _equally_sharp(a: Grey, b: Grey, inside: Any) -> tuple[Grey, Grey, float]:
     best, best_rest, best_sigma = sharp, float("inf"), 0.0
     for sigma in _BLURS:
         tried = _softened(sharp, sigma) if sigma else sharp
-        rest = float(cv2.norm(tried, soft, cv2.NORM_L2SQR, area))
+        rest = _mean_square(cv2.subtract(tried, soft), area)
         if rest > best_rest:
             break
         best, best_rest, best_sigma = tried, rest, sigma
@@ -137,10 +144,10 @@ def shared_gradient(a: tuple[Grey, Grey], b: tuple[Grey, Grey], inside: Any) -> 
     area = inside.view(np.uint8)
     product, of_a, of_b = 0.0, 0.0, 0.0
     for p, q in zip(a, b, strict=True):
-        seen = cv2.copyTo(p, area)
-        product += _product(seen, q)
-        of_a += float(cv2.norm(seen, cv2.NORM_L2SQR))
-        of_b += float(cv2.norm(q, cv2.NORM_L2SQR, area))
+        seen, other = cv2.copyTo(p, area), cv2.copyTo(q, area)
+        product += _product(seen, other)
+        of_a += _product(seen, seen)
+        of_b += _product(other, other)
     power = float(np.sqrt(of_a * of_b))
     return product / power if power > 1e-6 else 0.0
 
