@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.codecs._checks import Codes
+from curate.codecs._checks import LARGEST, Codes
 from curate.codecs._rans import PRECISION, SLACK, WHOLE, Reader, Writer
 from curate.errors import Corrupt
 from curate.geometry import Array
@@ -68,17 +68,19 @@ class Entropy:
     def encode(self, along: Array, length: Array, width: int) -> Codes:
         """Coordinates along the axes (n, k) float64, lengths (n,) -> (n, width) uint8."""
         codes = np.zeros((len(along), width), np.uint8)
-        rows = np.ascontiguousarray(along.T, dtype=np.float32)
+        rows = np.ascontiguousarray(np.clip(along, -LARGEST, LARGEST).T, dtype=np.float32)
         step = self.fitting(rows, self._head(length), (8 * width - 1) * _UNIT)
         left = np.arange(len(along))
         for _ in range(STEPS + 1):
             if not left.size:
-                break
+                return codes
             # What was estimated to fit nearly always does; else the next step, and at last as many axes as fit for sure.
             found, fits = self._write(rows[:, left], step[left], length[left], width)
             codes[left[fits]] = found[fits]
             left = left[~fits]
             step[left] = np.minimum(step[left] + 1, STEPS)
+        if left.size:
+            raise Corrupt(f"codec header: with its tables no code of {width} bytes holds row {int(left[0])} of these")
         return codes
 
     def decode(self, codes: Codes) -> tuple[Array, Vectors]:
@@ -122,7 +124,8 @@ class Entropy:
 
     def quantise(self, rows: Vectors, step: Ints) -> tuple[Bits, Bits, Bits]:
         """Symbols of every row: (k, n), (n,) -> where each is in a table (k, n); low bits and how many, of wide axes alone."""
-        u = rows / self.steps[step]
+        with np.errstate(over="ignore"):  # infinity is one of the numbers that are too far to say
+            u = rows / self.steps[step]
         size = np.abs(u)
         whole = np.minimum(size + self._rounding[:, step], self._furthest[:, step]).astype(np.int32)
         whole *= size >= self._first_cut[:, step]
@@ -136,7 +139,7 @@ class Entropy:
     def holds_any(self, width: int) -> bool:
         """Whether any vector at all fits into `width` bytes, if only as the centre and a length."""
         zero = self.cost(np.zeros((self.kinds.shape[1], 1), np.float32), np.array([STEPS - 1]))
-        return int(zero[0] + self._step_cost[STEPS - 1] + self._length_cost[1]) <= (8 * width - SLACK) * _UNIT
+        return int(zero[0] + self._step_cost[STEPS - 1] + self._length_cost[1]) <= self._surely(width)
 
     @property
     def usual_cost(self) -> int:
@@ -166,7 +169,7 @@ class Entropy:
         held = np.minimum(step, STEPS - 1)
         place, low, shift = self.quantise(rows, held)
         if (step == STEPS).any():
-            self._cut(place, low, shift, step, (8 * width - SLACK) * _UNIT - self._head(length) - self._step_cost[held])
+            self._cut(place, low, shift, step, self._surely(width) - self._head(length) - self._step_cost[held])
         writer = Writer(len(held), width)
         size, start = self._size.ravel(), self._start.ravel()
         for axis in range(len(rows) - 1, -1, -1):
@@ -177,6 +180,10 @@ class Entropy:
         writer.push(self._step_start[held], self._step_size[held])
         self._write_length(writer, length)
         return writer.finish()
+
+    def _surely(self, width: int) -> int:
+        # Costs are rounded to 1/1024 bit, up or down.
+        return (8 * width - SLACK) * _UNIT - (len(self._middle) + 2) // 2
 
     def _cut(self, place: Bits, low: Bits, shift: Bits, step: Ints, room: Ints) -> None:
         """Sets the last axes of rows that no step makes short enough to zero, in place."""
