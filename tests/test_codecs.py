@@ -453,6 +453,27 @@ def test_rows_unlike_the_sample_fit_and_keep_their_lengths(long_rows, long_codec
         assert (norms(x[:100] - y[:100]) < 0.9 * norms(x[:100])).all()
 
 
+@pytest.mark.parametrize("name", ["int8", "tc:1"])
+@pytest.mark.parametrize("scale", [1, 1e-30])
+def test_the_longest_rows_that_a_float_can_say_survive(long_rows, name, scale):
+    one = np.eye(256, dtype=np.float32)[::16] * np.finfo(np.float32).max
+    x = np.concatenate([one, -one, 3.3e38 * unit(rng(7).standard_normal((9, 256))), 1e-38 * unit(long_rows[:9])])
+    for geometry in (COSINE, EUCLIDEAN):
+        codec = fitted(name, long_rows[:600] * np.float32(scale), geometry)
+        y = codec.decode(codec.encode(x.astype(np.float32)))
+        assert np.isfinite(y).all()
+        np.testing.assert_allclose(norms(y), norms(x), rtol=3e-5, atol=1e-40)
+
+
+def test_tables_with_which_nothing_fits_say_so(long_rows, long_codec):
+    scheme = long_codec.scheme
+    never = np.full((*scheme.chances.shape,), 1, np.uint16)
+    never[:, 0] += WHOLE - never.shape[1]
+    wrong = dataclasses.replace(long_codec, scheme=dataclasses.replace(scheme, chances=never))
+    with pytest.raises(Corrupt, match="no code of 36 bytes holds row 0"):
+        wrong.encode(long_rows[:3])
+
+
 def test_unit_vectors_decode_to_unit_vectors_and_leave_the_length_to_the_code(long_rows):
     x = unit(long_rows)
     codec = fitted("tc:1", x[:1000])

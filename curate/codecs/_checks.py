@@ -80,7 +80,13 @@ def scaled(x: Vectors) -> Vectors:
     return np.asarray(np.ldexp(x, -exponent), dtype=np.float32)
 
 
-def stretch(y: Vectors, length: Vectors) -> Vectors:
-    """What brings every row to its stored length: (n, d), (n, 1) -> (n, 1) float32, 0 for a zero row."""
+def at_length(y: Vectors, length: Vectors) -> Vectors:
+    """Rows of the lengths that were stored: (n, d), (n, 1) -> (n, d) float32, finite; zero rows stay zero."""
     have = norms(y)[:, None]
-    return np.asarray(np.divide(length, have, out=np.zeros(have.shape), where=have > 0), dtype=np.float32)
+    factor = np.divide(length, have, out=np.zeros(have.shape), where=have > 0)
+    # Near the end of float32 the factor, or a product that is rounded up, may lie past it though the row does not.
+    near_end = np.maximum(factor, length) > LARGEST / 2
+    made = np.asarray(y * np.where(near_end, 0, factor).astype(np.float32), dtype=np.float32)
+    some = np.flatnonzero(near_end)
+    made[some] = np.clip(y[some].astype(np.float64) * factor[some], -LARGEST, LARGEST)
+    return made

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curate.codecs._checks import Codes
+from curate.codecs._checks import LARGEST, Codes
 from curate.codecs._rans import PRECISION, SLACK, WHOLE, Reader, Writer
+from curate.codecs._stored_length import LENGTH_BITS, is_usual, read_length, write_length
 from curate.errors import Corrupt
 from curate.geometry import Array
 from curate.types import Vectors
@@ -34,11 +35,8 @@ NARROWEST, AN_OCTAVE, KINDS = 2.0**-5, 6, 48
 LAMBDA = 0.14
 """What a bit may cost in squared steps; at high rates, where a bit divides the error step**2 / 12 by 4, 2 ln 2 / 12."""
 
-MANTISSA = 8
-"""Low bits of a float32 that a stored length does without: it is right to 2**-16."""
-_SAME = 2.0**-17
 _UNIT = 1024
-_QUANTISED_AT_ONCE = 256
+_QUANTISED_AT_ONCE = 128
 
 
 def kind_of(deviation: Array) -> Codes:
@@ -68,43 +66,45 @@ class Entropy:
     def encode(self, along: Array, length: Array, width: int) -> Codes:
         """Coordinates along the axes (n, k) float64, lengths (n,) -> (n, width) uint8."""
         codes = np.zeros((len(along), width), np.uint8)
-        rows = np.ascontiguousarray(along.T, dtype=np.float32)
+        rows = np.clip(along, -LARGEST, LARGEST).astype(np.float32)
         step = self.fitting(rows, self._head(length), (8 * width - 1) * _UNIT)
         left = np.arange(len(along))
         for _ in range(STEPS + 1):
             if not left.size:
-                break
+                return codes
             # What was estimated to fit nearly always does; else the next step, and at last as many axes as fit for sure.
-            found, fits = self._write(rows[:, left], step[left], length[left], width)
+            found, fits = self._write(rows[left], step[left], length[left], width)
             codes[left[fits]] = found[fits]
             left = left[~fits]
             step[left] = np.minimum(step[left] + 1, STEPS)
+        if left.size:
+            raise Corrupt(f"codec header: with its tables no code of {width} bytes holds row {int(left[0])} of these")
         return codes
 
     def decode(self, codes: Codes) -> tuple[Array, Vectors]:
         """(n, width) uint8 -> coordinates (n, k) float64, lengths (n, 1) float32."""
         reader = Reader(codes)
-        length = self._read_length(reader)
+        length = read_length(reader, float(self.usual[0]), self.usual_chance)
         step = self._step_of[reader.slot]
         reader.drop(self._step_start[step], self._step_size[step])
-        along = np.empty((len(codes), self.kinds.shape[1]))
-        size = self.steps[step].astype(np.float64)
-        for axis, kinds in enumerate(self.kinds.T):
-            table, shift = _split(kinds[step])
-            symbol = self._symbol_of[table, reader.slot]
-            reader.drop(self._start[table, symbol], self._size[table, symbol])
-            value = self.values[table, symbol].astype(np.float64)
+        place, low = np.empty((len(self._first_slot), len(codes)), np.uint16), np.zeros((self._wide, len(codes)))
+        slot, shift = reader.slot.view(np.int64), np.ascontiguousarray(self._shifts[step].T)
+        for axis, first in enumerate(self._first_slot):
+            here = np.take(self._place_of, first.take(step) + slot, out=place[axis], mode="clip")
+            reader.drop(self._start.take(here), self._size.take(here))
             if axis < self._wide:
-                chance = np.left_shift(1, PRECISION - shift)
-                low = reader.slot.astype(np.int64) // chance
-                reader.drop((low * chance).astype(np.uint64), chance.astype(np.uint64))
-                value = np.where(shift > 0, ((symbol.astype(np.int64) - REACH) << shift) + low, value)
-            along[:, axis] = value * size
-        return along, length
+                chance = np.left_shift(1, PRECISION - shift[axis], dtype=np.int64)
+                low[axis] = slot // chance
+                reader.drop((slot - slot % chance).astype(np.uint64), chance.astype(np.uint64))
+        value, wide = self.values.ravel().take(place).astype(np.float64), slice(self._wide)
+        symbol = place[wide] - self._middle[:, wide][step].T
+        value[wide] = np.where(shift > 0, (symbol << shift) + low, value[wide])
+        value *= self.steps[step].astype(np.float64)
+        return value.T, length
 
     def fitting(self, rows: Vectors, head: Ints, room: int) -> Ints:
-        """The finest step with which every row fits: (k, n), what else it says -> (n,), 128 where none does.  In 1/1024 bit."""
-        low, high = np.zeros(rows.shape[1], np.int64), np.full(rows.shape[1], STEPS)
+        """The finest step with which every row fits: (n, k), what else it says -> (n,), 128 where none does.  In 1/1024 bit."""
+        low, high = np.zeros(len(rows), np.int64), np.full(len(rows), STEPS)
         for _ in range(STEPS.bit_length() - 1):
             middle = (low + high) // 2
             fits = self.cost(rows, middle) + head + self._step_cost[middle] <= room
@@ -112,31 +112,33 @@ class Entropy:
         return high
 
     def cost(self, rows: Vectors, step: Ints) -> Ints:
-        """What the symbols of every row cost: (k, n), (n,) -> (n,), in 1/1024 bit."""
-        found = np.empty(rows.shape[1], np.int64)
+        """What the symbols of every row cost: (n, k), (n,) -> (n,), in 1/1024 bit."""
+        found = np.empty(len(rows), np.int64)
         for start in range(0, len(found), _QUANTISED_AT_ONCE):
             some = slice(start, start + _QUANTISED_AT_ONCE)
-            place, _, shift = self.quantise(rows[:, some], step[some])
-            found[some] = self._cost.ravel()[place].sum(axis=0, dtype=np.int64) + _UNIT * shift.sum(axis=0, dtype=np.int64)
+            place, _, shift = self.quantise(rows[some], step[some])
+            found[some] = self._cost.ravel().take(place).sum(axis=1, dtype=np.int64) + _UNIT * shift.sum(axis=1, dtype=np.int64)
         return found
 
     def quantise(self, rows: Vectors, step: Ints) -> tuple[Bits, Bits, Bits]:
-        """Symbols of every row: (k, n), (n,) -> where each is in a table (k, n); low bits and how many, of wide axes alone."""
-        u = rows / self.steps[step]
+        """Symbols of every row: (n, k), (n,) -> where each is in a table (n, k); low bits and how many, of wide axes alone."""
+        with np.errstate(over="ignore"):  # infinity is one of the numbers that are too far to say
+            u = rows / self.steps[step][:, None]
         size = np.abs(u)
-        whole = np.minimum(size + self._rounding[:, step], self._furthest[:, step]).astype(np.int32)
-        whole *= size >= self._first_cut[:, step]
-        np.negative(whole, out=whole, where=u < 0)
-        shift = self._shifts[:, step]
-        low = whole[: self._wide] & ((1 << shift) - 1)
-        whole[: self._wide] >>= shift
-        whole += self._middle[:, step]
+        far = size + self._rounding[step]
+        np.minimum(far, self._furthest[step], out=far)
+        far *= size >= self._first_cut[step]
+        whole = np.copysign(far, u, out=far).astype(np.int32)
+        shift, wide = self._shifts[step], whole[:, : self._wide]
+        low = wide & ((1 << shift) - 1)
+        wide >>= shift
+        whole += self._middle[step]
         return whole, low, shift
 
     def holds_any(self, width: int) -> bool:
         """Whether any vector at all fits into `width` bytes, if only as the centre and a length."""
-        zero = self.cost(np.zeros((self.kinds.shape[1], 1), np.float32), np.array([STEPS - 1]))
-        return int(zero[0] + self._step_cost[STEPS - 1] + self._length_cost[1]) <= (8 * width - SLACK) * _UNIT
+        zero = self.cost(np.zeros((1, self.kinds.shape[1]), np.float32), np.array([STEPS - 1]))
+        return int(zero[0] + self._step_cost[STEPS - 1] + self._length_cost[1]) <= self._surely(width)
 
     @property
     def usual_cost(self) -> int:
@@ -164,24 +166,27 @@ class Entropy:
 
     def _write(self, rows: Vectors, step: Ints, length: Array, width: int) -> tuple[Codes, np.ndarray[Any, np.dtype[np.bool_]]]:
         held = np.minimum(step, STEPS - 1)
-        place, low, shift = self.quantise(rows, held)
+        place, low, shift = (np.ascontiguousarray(found.T) for found in self.quantise(rows, held))
         if (step == STEPS).any():
-            self._cut(place, low, shift, step, (8 * width - SLACK) * _UNIT - self._head(length) - self._step_cost[held])
+            self._cut(place, low, shift, step, self._surely(width) - self._head(length) - self._step_cost[held])
         writer = Writer(len(held), width)
-        size, start = self._size.ravel(), self._start.ravel()
-        for axis in range(len(rows) - 1, -1, -1):
+        for axis in range(len(place) - 1, -1, -1):
             if axis < self._wide:
                 chance = np.left_shift(1, PRECISION - shift[axis]).astype(np.uint64)
                 writer.push(low[axis].astype(np.uint64) * chance, chance)
-            writer.push(start[place[axis]], size[place[axis]])
+            writer.push(self._start[place[axis]], self._size[place[axis]])
         writer.push(self._step_start[held], self._step_size[held])
-        self._write_length(writer, length)
+        write_length(writer, length, float(self.usual[0]), self.usual_chance)
         return writer.finish()
+
+    def _surely(self, width: int) -> int:
+        # Costs are rounded to 1/1024 bit, up or down.
+        return (8 * width - SLACK) * _UNIT - (len(self._first_slot) + 2) // 2
 
     def _cut(self, place: Bits, low: Bits, shift: Bits, step: Ints, room: Ints) -> None:
         """Sets the last axes of rows that no step makes short enough to zero, in place."""
         cut = np.flatnonzero(step == STEPS)
-        zero = self._middle[:, [STEPS - 1]]
+        zero = self._middle[STEPS - 1][:, None]
         cost, rest = (self._cost.ravel()[held].astype(np.int64) for held in (place[:, cut], zero))
         # Of the first axes what they say, of the rest that they are 0.
         spent = np.cumsum(cost, axis=0) + rest.sum() - np.cumsum(rest, axis=0) + _UNIT * shift[:, cut].sum(axis=0)
@@ -191,48 +196,25 @@ class Entropy:
         low[:, cut] = np.where(gone[: self._wide], 0, low[:, cut])
 
     def _head(self, length: Array) -> Ints:
-        return np.asarray(self._length_cost[(~self._is_usual(length)).astype(np.int64)], dtype=np.int64)
-
-    def _is_usual(self, length: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        usual = float(self.usual[0])
-        return np.asarray(np.abs(length - usual) <= _SAME * usual)
-
-    def _write_length(self, writer: Writer, length: Array) -> None:
-        usual = self._is_usual(length)
-        held = length.astype(np.float32).view(np.uint32).astype(np.uint64)
-        held = np.minimum(held + (1 << (MANTISSA - 1)), np.uint64(0x7F7FFFFF)) >> np.uint64(MANTISSA)
-        chance = np.where(usual, WHOLE, 4).astype(np.uint64)
-        for part in (held & np.uint64(0xFFF), held >> np.uint64(12)):
-            writer.push(np.where(usual, np.uint64(0), part << np.uint64(2)), chance)
-        often = np.uint64(self.usual_chance)
-        writer.push(np.where(usual, np.uint64(0), often), np.where(usual, often, np.uint64(WHOLE) - often))
-
-    def _read_length(self, reader: Reader) -> Vectors:
-        often = np.uint64(self.usual_chance)
-        usual = reader.slot < often
-        reader.drop(np.where(usual, np.uint64(0), often), np.where(usual, often, np.uint64(WHOLE) - often))
-        chance, held = np.where(usual, WHOLE, 4).astype(np.uint64), np.zeros(len(usual), np.uint64)
-        for _ in range(2):
-            part = reader.slot >> np.uint64(2)
-            reader.drop(np.where(usual, np.uint64(0), part << np.uint64(2)), chance)
-            held = held << np.uint64(12) | part
-        length = (held << np.uint64(MANTISSA)).astype(np.uint32).view(np.float32)
-        length = np.where(usual, self.usual[0], length)
-        if not (np.isfinite(length) & (length >= 0)).all():
-            raise Corrupt("codes: a stored length is not a finite number >= 0")
-        return np.asarray(length[:, None], dtype=np.float32)
+        return np.asarray(self._length_cost[(~is_usual(length, float(self.usual[0]))).astype(np.int64)], dtype=np.int64)
 
     @cached_property
     def _size(self) -> npt.NDArray[np.uint64]:
-        return self.chances.astype(np.uint64)
+        return self.chances.astype(np.uint64).ravel()
 
     @cached_property
     def _start(self) -> npt.NDArray[np.uint64]:
-        return np.cumsum(self._size, axis=1) - self._size
+        return (np.cumsum(self.chances, axis=1, dtype=np.uint64) - self.chances).ravel()
 
     @cached_property
-    def _symbol_of(self) -> Codes:
-        return np.stack([np.repeat(np.arange(SYMBOLS, dtype=np.uint8), row) for row in self.chances])
+    def _place_of(self) -> npt.NDArray[np.uint16]:
+        """The place, table * 127 + symbol, that owns a slot: (48 * 2**14,)."""
+        return np.repeat(np.arange(KINDS * SYMBOLS, dtype=np.uint16), self.chances.ravel())
+
+    @cached_property
+    def _first_slot(self) -> Ints:
+        """Where in `_place_of` the table of an axis at a step begins: (k, 128)."""
+        return np.ascontiguousarray(self._table[0].T, dtype=np.int64) * WHOLE
 
     @cached_property
     def _step_size(self) -> npt.NDArray[np.uint64]:
@@ -258,20 +240,20 @@ class Entropy:
     @cached_property
     def _length_cost(self) -> Ints:
         chances = np.array([self.usual_chance, WHOLE - self.usual_chance])
-        return np.asarray(_cost(chances).astype(np.int64) + np.array([0, (32 - MANTISSA) * _UNIT]), dtype=np.int64)
+        return np.asarray(_cost(chances).astype(np.int64) + np.array([0, LENGTH_BITS * _UNIT]), dtype=np.int64)
 
     @cached_property
     def _table(self) -> tuple[Codes, Ints]:
-        return _split(np.ascontiguousarray(self.kinds.T))
+        return _split(self.kinds)
 
     @cached_property
     def _wide(self) -> int:
         """Axes up to the last that has low bits at any step."""
-        return int(np.flatnonzero((self._table[1] > 0).any(axis=1)).max(initial=-1)) + 1
+        return int(np.flatnonzero((self._table[1] > 0).any(axis=0)).max(initial=-1)) + 1
 
     @cached_property
     def _shifts(self) -> Bits:
-        return self._table[1][: self._wide].astype(np.int32)
+        return self._table[1][:, : self._wide].astype(np.int32)
 
     @cached_property
     def _middle(self) -> Bits:
@@ -279,7 +261,7 @@ class Entropy:
 
     @cached_property
     def _furthest(self) -> Vectors:
-        """The largest number that an axis may say at a step: (k, 128)."""
+        """The largest number that an axis may say at a step: (128, k)."""
         reach = (self.chances > 0).sum(axis=1) // 2
         return np.asarray(np.left_shift(reach[self._table[0]], self._table[1]) + 0.5, dtype=np.float32)
 

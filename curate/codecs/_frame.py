@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.codecs._checks import stretch
+from curate.codecs._checks import at_length
 from curate.geometry import Array, Geometry, norms
 from curate.types import Vectors
 
@@ -32,8 +32,7 @@ class Frame:
 
     def restore(self, centred: Vectors, length: Vectors) -> Vectors:
         """The inverse; every row gets exactly its stored length: (n, d), (n, 1) -> (n, d) float32."""
-        rows = np.asarray(centred + self.mean)
-        return np.asarray(rows * stretch(rows, length), dtype=np.float32)
+        return at_length(np.asarray(centred + self.mean), length)
 
 
 def mean_error(x: Vectors, decoded: Vectors) -> float:

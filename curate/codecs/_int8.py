@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from curate.codecs._bound import Bound, measure_bound
-from curate.codecs._checks import NORM_BYTES, Codes, check_codes, check_vectors, pack_norms, scaled, stretch, unpack_norms
+from curate.codecs._checks import NORM_BYTES, Codes, at_length, check_codes, check_vectors, pack_norms, scaled, unpack_norms
 from curate.codecs._header import pack_header
 from curate.codecs._rotation import Rotation, in_blocks
 from curate.geometry import Array, Geometry
@@ -72,7 +72,7 @@ class Int8:
         x = np.empty((len(held), dim), np.float32)
         for rows in in_blocks(len(held)):
             y = levels[held[rows, NORM_BYTES:]]
-            np.multiply(rotation.inverse(y), stretch(y, length[rows]), out=x[rows])
+            x[rows] = at_length(rotation.inverse(y), length[rows])
         return x
 
     def header(self) -> bytes:

@@ -50,11 +50,11 @@ def learn_entropy(centred: Array, length: Array, variance: Array, axes: Array, w
 
 def _round(coder: Entropy, along: Vectors, variance: Array, expected: Array, room: int) -> Entropy:
     head = np.zeros(along.shape[1], np.int64) + coder.usual_cost
-    step = np.minimum(coder.fitting(along, head, (room - 1) * 1024), STEPS - 1)
+    step = np.minimum(coder.fitting(np.ascontiguousarray(along.T), head, (room - 1) * 1024), STEPS - 1)
     counts, sums = np.zeros(KINDS * SYMBOLS), np.zeros(KINDS * SYMBOLS)
     for start in range(0, len(step), 1024):
         rows = slice(start, start + 1024)
-        place, _, shift = coder.quantise(along[:, rows], step[rows])
+        place, _, shift = (found.T for found in coder.quantise(np.ascontiguousarray(along[:, rows].T), step[rows]))
         counts += np.bincount(place.ravel(), minlength=len(counts))
         u = along[:, rows] / coder.steps[step[rows]]
         wide = slice(len(shift))

@@ -22,7 +22,7 @@ SLACK = PRECISION + 1
 
 _SPARE = 4
 _WORD, _LOW, _GROWN = np.uint64(32), np.uint64(0xFFFFFFFF), np.uint64(1 << 31)
-_BITS, _MASK, _ROOM = np.uint64(PRECISION), np.uint64(WHOLE - 1), np.uint64(63 - PRECISION)
+_BITS, _MASK, _WHOLE, _ROOM = np.uint64(PRECISION), np.uint64(WHOLE - 1), np.uint64(WHOLE), np.uint64(63 - PRECISION)
 
 
 class Writer:
@@ -40,8 +40,8 @@ class Writer:
         if full.size:
             self._put(full, self._state[full] & _LOW)
             self._state[full] >>= _WORD
-        whole, rest = np.divmod(self._state, chance)
-        self._state = (whole << _BITS) + rest + start
+        # (state // chance) * 2**14 + state % chance + start, with one division.
+        self._state += self._state // chance * (_WHOLE - chance) + start
 
     def finish(self) -> tuple[Codes, np.ndarray[Any, np.dtype[np.bool_]]]:
         """(rows, width) uint8, and which rows were not too long for it: (rows,)."""
@@ -64,25 +64,30 @@ class Reader:
         count = -(-width // 4)
         held = np.zeros((rows, 4 * count), np.uint8)
         held[:, 4 * count - width :] = codes
-        self._words = held.view(">u4").astype(np.uint64)
-        self._at = np.zeros(rows, np.int64)
+        # Word by word, so that where a row is read next is past the end as soon as it has none left.
+        self._words = held.view(">u4").T.astype(np.uint64).ravel()
+        self._at = np.arange(rows)
         self._state = np.zeros(rows, np.uint64)
+        self.slot = np.zeros(rows, np.uint64)
+        """The number below 2**14 that the next symbol of every row owns."""
         for _ in range(count):
             self._fill()
 
-    @property
-    def slot(self) -> Words:
-        """The number below 2**14 that the next symbol of every row owns."""
-        return self._state & _MASK
-
     def drop(self, start: Words, chance: Words) -> None:
         """Takes the symbol that was pushed with these."""
-        self._state = chance * (self._state >> _BITS) + self.slot - start
+        self._state >>= _BITS
+        self._state *= chance
+        self._state += self.slot
+        self._state -= start
         self._fill()
 
     def _fill(self) -> None:
         low = np.flatnonzero(self._state < _GROWN)
-        low = low[self._at[low] < self._words.shape[1]]
+        at = self._at[low]
+        if at.size and at.max() >= len(self._words):
+            some = at < len(self._words)
+            low, at = low[some], at[some]
         if low.size:
-            self._state[low] = self._state[low] << _WORD | self._words[low, self._at[low]]
-            self._at[low] += 1
+            self._state[low] = self._state[low] << _WORD | self._words[at]
+            self._at[low] = at + len(self._state)
+        np.bitwise_and(self._state, _MASK, out=self.slot)
