@@ -18,13 +18,19 @@ from curate.ops._views import Grey
 _BAND = 0.2
 """Height of the band, as a share of the common area's: writing over a picture is rarely higher."""
 _MARGIN = 2
+"""Lines on either side of the band that smoothing reaches into."""
 _FAINT = 12.0
+"""Grey levels of contrast below which an image counts as having this much, so that noise on a flat one is not all apart."""
 _CLEARLY = 0.1
 """Share of the contrast by which two images are clearly apart."""
 _SMOOTH = 5
+"""Pixels over which it is meaned."""
 _EMPTY = 30.0
+"""Power of fine content (squared levels) that noise has: added to both sides of a ratio."""
 _LEAST = 200
+"""Pixels below which an area beside the band says nothing."""
 _CELL = 9
+"""Pixels of a cell: largest parts are given in its area."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -41,7 +47,10 @@ class Apart(NamedTuple):
 
 
 def apart(a: Grey, b: Grey, inside: Mask) -> Apart:
-    """Of two grey images (h, w) float32, of one tone and sharpness, where the mask `inside` is true."""
+    """Of two grey images (h, w) float32, of one tone and sharpness, where the mask `inside` (h, w), not empty, is true.
+
+    Outside of it both maps are smoothed zeros.
+    """
     import cv2
 
     near = np.ones((3, 3), np.uint8)
