@@ -64,7 +64,10 @@ class Entropy:
     usual_chance: int
 
     def encode(self, along: Array, length: Array, width: int) -> Codes:
-        """Coordinates along the axes (n, k) float64, lengths (n,) -> (n, width) uint8."""
+        """Coordinates along the axes (n, k) float64, lengths (n,) -> (n, width) uint8.
+
+        Raises Corrupt where the tables, damaged, leave no code of `width` bytes for a row.
+        """
         codes = np.zeros((len(along), width), np.uint8)
         rows = np.clip(along, -LARGEST, LARGEST).astype(np.float32)
         step = self.fitting(rows, self._head(length), (8 * width - 1) * _UNIT)
@@ -72,7 +75,7 @@ class Entropy:
         for _ in range(STEPS + 1):
             if not left.size:
                 return codes
-            # What was estimated to fit nearly always does; else the next step, and at last as many axes as fit for sure.
+            # What was estimated to fit may be a bit too long: then the next step, and at last as many axes as fit for sure.
             found, fits = self._write(rows[left], step[left], length[left], width)
             codes[left[fits]] = found[fits]
             left = left[~fits]
@@ -180,7 +183,8 @@ class Entropy:
         return writer.finish()
 
     def _surely(self, width: int) -> int:
-        # Costs are rounded to 1/1024 bit, up or down.
+        """What may be spent for the code to fit for sure, in 1/1024 bit."""
+        # Costs are rounded, up or down.
         return (8 * width - SLACK) * _UNIT - (len(self._first_slot) + 2) // 2
 
     def _cut(self, place: Bits, low: Bits, shift: Bits, step: Ints, room: Ints) -> None:

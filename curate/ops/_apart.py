@@ -49,7 +49,7 @@ class Apart(NamedTuple):
 def apart(a: Grey, b: Grey, inside: Mask) -> Apart:
     """Of two grey images (h, w) float32, of one tone and sharpness, where the mask `inside` (h, w), not empty, is true.
 
-    Outside of it both maps are smoothed zeros.
+    Outside of it nothing is apart.
     """
     import cv2
 
