@@ -178,7 +178,7 @@ def _shrunk(view: View, side: int) -> tuple[Grey, float]:
 
 def _edges(view: View, side: int, sigma: float) -> tuple[Grey, Grey]:
     """`edges` of the image at no more than `side` px."""
-    key = f"_edges{side}"
+    key = f"_edges{side}:{sigma}"
     if key not in view.__dict__:
         view.__dict__[key] = edges(_shrunk(view, side)[0], sigma)
     found: tuple[Grey, Grey] = view.__dict__[key]
