@@ -84,6 +84,27 @@ def rotation(truth, bits):
     return row(f"rotation {bits} bit", -(-dim * bits // 8) + 6, *truth.both(decoded), None, 0)
 
 
+def ideal(truth, bits):
+    """No codec: what Shannon's bound leaves of normal rows with this covariance in the bytes of tc:BITS, length included.
+
+    Reverse water-filling: an axis of variance v keeps v - level of it, as (1 - level / v) x and noise of variance
+    level (1 - level / v) (Cover & Thomas 2006, section 10.3.3).
+    """
+    frame, dim = Frame.of(truth.train, COSINE), truth.x.shape[1]
+    centred = frame.centre(truth.train, norms(truth.train)).astype(np.float64)
+    variance, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+    low, high = variance.max() * 1e-9, variance.max()
+    for _ in range(60):
+        level = np.sqrt(low * high)
+        spent = 0.5 * np.log2(np.maximum(variance / level, 1)).sum()
+        low, high = (level, high) if spent > dim * bits + 32 else (low, level)
+    kept = np.maximum(1 - level / np.maximum(variance, 1e-30), 0)
+    along = frame.centre(truth.x, norms(truth.x)) @ axes
+    along = kept * along + np.random.default_rng(0).normal(size=along.shape) * np.sqrt(level * kept)
+    decoded = frame.restore((along @ axes.T).astype(np.float32), np.ones((len(along), 1), np.float32))
+    return row(f"bound of a normal row, {bits} bit", dim * bits // 8 + 4, *truth.both(decoded), None, 0)
+
+
 def faiss_peers(truth, iterations, product_bits):
     try:
         import faiss
@@ -229,7 +250,8 @@ def main():
         x = vectors[name][: args.rows]
         truth = Truth(x)
         rows = []
-        for part in (ours(truth), (rotation(truth, b) for b in (1, 2)), sentence_transformers_peers(truth)):
+        limits = (ideal(truth, b) for b in (1, 2))
+        for part in (ours(truth), (rotation(truth, b) for b in (1, 2)), limits, sentence_transformers_peers(truth)):
             rows += [said(name, r) for r in part]
         rows += [said(name, r) for r in faiss_peers(truth, args.opq_iterations, args.product_bits)]
         rows.sort(key=lambda r: (-r["bytes"], r["codec"]))
