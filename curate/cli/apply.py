@@ -36,7 +36,7 @@ def command(session: Session, plan_file: Path) -> int:
             return 0
         run = store.new_run(plan.dataset_id, "apply")
         with ending(store, run), graceful(session.warn) as stop:
-            (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
+            run.write("plan.json", plan_to_json(plan))
             applied = push(store, connector, dataset_id, plan, run_id=run.id, reporter=session.terminal, stop=stop)
             pushed = {"accepted": applied.accepted, "rejected": len(applied.rejected)}
             store.finish_run(run.id, "done", pushed)

@@ -25,7 +25,7 @@ def command(session: Session, to: Path, copy: bool, only: str, name: str | None)
 
     Nothing there is overwritten, and nothing is written outside the folder.
     """
-    from curate.errors import ConfigError
+    from curate.errors import ConfigError, NotFound
     from curate.pipeline.export import chosen, export
 
     if name is not None and only != "sample":
@@ -38,7 +38,9 @@ def command(session: Session, to: Path, copy: bool, only: str, name: str | None)
                 f"{store.results}, and curate export-vectors writes the vectors"
             )
         connector = session.connector(target.connector)
-        connector.check(target.dataset_id)
+        # Not `check`, which also asks whether results could be pushed: files can be had from a store that is only read.
+        if not connector.has(target.dataset_id):
+            raise NotFound(f"{target.address} is not there any more, so its files cannot be read")
         ids = chosen(store, target.key, only, sample=name)
         items = store.items(target.key, ids=set(ids))
         done = export(

@@ -72,8 +72,8 @@ def command(
             _draw(session, store, connector, target)
         plan = _plan(session, store, connector, target, names, vectors=not no_vectors and bool(session["vectors"]))
         run = store.new_run(target.key, "plan")
+        run.write("plan.json", plan_to_json(plan))
         path = run.path / "plan.json"
-        path.write_text(plan_to_json(plan), encoding="utf-8")
         store.finish_run(run.id, "planned", {"changes": len(plan.changes), "vectors": len(plan.vectors)})
     if to:
         Path(to).write_text(plan_to_json(plan), encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from curate.cli._session import Session, verb
@@ -19,12 +21,15 @@ def command(session: Session) -> int:
             sets.add_column(column, justify="right" if column in ("rows", "vectors", "failed", "left", "size") else "left")
         for dataset in store.datasets():
             rows, models = store.count(dataset), []
-            for held in store.specs(dataset):
+            specs = store.specs(dataset)
+            names = Counter(held.spec.name for held in specs)
+            for held in specs:
                 failed = len(store.failures(dataset, held.spec.fingerprint))
                 left = len(store.missing(dataset, held.spec))
                 models.append(
                     {
                         "name": held.spec.name,
+                        "layer": held.spec.layer,
                         "fingerprint": held.spec.fingerprint,
                         "vectors": held.rows,
                         "failed": failed,
@@ -36,7 +41,7 @@ def command(session: Session) -> int:
                 sets.add_row(
                     dataset,
                     f"{rows:,}",
-                    held.spec.name,
+                    f"{held.spec.name} ({held.spec.layer})" if names[held.spec.name] > 1 else held.spec.name,
                     f"{held.rows:,}",
                     f"{failed:,}",
                     f"{left:,}",

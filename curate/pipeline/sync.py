@@ -248,7 +248,7 @@ def _synced(
             fields=fields,
             extras=project_extras(connector, findings) | shown_anew(store, connector, job.dataset, job.dataset_id, sent),
         )
-        (run.path / "plan.json").write_text(plan_to_json(plan), encoding="utf-8")
+        run.write("plan.json", plan_to_json(plan))
     pushed = None
     if not job.dry_run:
         with _timed(seconds, "push"):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from curate.errors import StoreError
 from curate.store._catalog import Catalog
-from curate.store._disk import make_folder
+from curate.store._disk import NewFile, make_folder
 from curate.store._rows import basis, dataset_key, dump
 from curate.types import Change, Findings, Rejected, Scalar
 
@@ -34,6 +34,12 @@ class Run:
     finished: str | None
     state: str
     summary: Mapping[str, Any]
+
+    def write(self, name: str, text: str) -> None:
+        """A file in the run's folder, durable when this returns: what is about to be pushed must outlive the push."""
+        with NewFile(self.path / name) as file:
+            file.append(text.encode("utf-8"))
+            file.commit()
 
 
 def _packed(array: npt.NDArray[Any]) -> bytes:

@@ -54,6 +54,25 @@ def test_status_says_how_many_rows_are_left_to_embed(photos, curate, tmp_path):
     assert (model["vectors"], model["failed"], model["left"]) == (14, 0, 1)
 
 
+def test_status_tells_two_layers_of_one_model_apart(photos, curate, tmp_path):
+    import numpy as np
+
+    from curate.store import Store
+    from curate.types import EmbedderSpec
+
+    curate("pull", "--dataset", "folder:photos")
+    with Store.open(tmp_path / ".curate", write=True) as store:
+        (dataset,) = store.datasets()
+        ids = [item.id for item in store.items(dataset)]
+        for layer in ("pooler", "projected"):
+            spec = EmbedderSpec("clip", "r1", layer, 2, "euclidean")
+            store.import_vectors(dataset, spec, ids, np.zeros((len(ids), 2), np.float32))
+    code, document, _ = curate("status", "--json")
+    assert code == 0 and {m["layer"] for m in document["datasets"][0]["models"]} == {"pooler", "projected"}
+    shown = curate("status")[2]
+    assert "clip (pooler)" in shown and "clip (projected)" in shown
+
+
 @pytest.mark.parametrize("args", [("search", "--image"), ("sample", "--budget", "2", "--like")])
 def test_a_query_that_is_no_image_is_named(photos, curate, tmp_path, args):
     curate("embed", *BASE, "--json")

@@ -37,3 +37,20 @@ def test_a_folder_inside_the_dataset_is_refused(photos, curate):
     for to in ("photos", "photos/kept", "photos/sub"):
         code, _, said = curate("export", "--to", to)
         assert code == 2 and "rows of the next run" in said
+
+
+def test_files_are_exported_from_a_store_that_is_only_read(photos, curate, monkeypatch):
+    from connectors.folder import FolderConnector
+    from curate.errors import ConnectorError
+
+    assert curate("sync", "--dataset", "photos", "--model", "pixels")[0] == 0
+
+    def refuse(_self, _dataset_id):
+        raise ConnectorError("the results cannot be written there")
+
+    monkeypatch.setattr(FolderConnector, "check", refuse)
+    code, document, _ = curate("export", "--to", "kept", "--json")
+    assert code == 0 and document["written"] == len(tree(photos.parent / "kept")) > 0
+    photos.rename(photos.parent / "moved")
+    code, _, said = curate("export", "--to", "again")
+    assert code == 4 and "is not there any more" in said

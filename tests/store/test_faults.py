@@ -165,3 +165,15 @@ def test_recovery_leaves_other_peoples_files_alone(tmp_path):
         assert all(path.exists() for path in mine)
         assert not any(path.exists() for path in ours)
         assert assert_right(store) == 20
+
+
+def test_a_plan_is_durable_before_it_is_pushed(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    with prepared(tmp_path) as store:
+        run = store.new_run(DATASET, "apply")
+        assert disk.count(lambda: run.write("plan.json", '{"é": 1}')) >= 4  # written, synced, renamed, its folder synced
+        assert (run.path / "plan.json").read_text(encoding="utf-8") == '{"é": 1}'
+        disk.calls, disk.fail_at = 0, 2
+        with pytest.raises(StoreError, match="plan"):
+            run.write("other-plan.json", "{}")
+        assert [p.name for p in run.path.iterdir()] == ["plan.json"]
