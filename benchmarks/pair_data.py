@@ -33,8 +33,8 @@ def features_of_pairs(images, pairs):
     rows = np.full((len(pairs), len(PAIR_COLUMNS)), np.nan, dtype=np.float32)
     mirrored = np.zeros(len(pairs), dtype=bool)
     i, j, turned = (np.array(column) for column in zip(*pairs, strict=True))
-    for n, (a, b, mirrors) in enumerate(zip(i, j, turned, strict=True)):
-        row, mirrored[n] = compare(described.view(int(a)), described.view(int(b)), mirrors=bool(mirrors))
+    for n, (a, b, mirrors, kin) in enumerate(zip(i, j, turned, described.kin(i, j), strict=True)):
+        row, mirrored[n] = compare(described.view(int(a)), described.view(int(b)), mirrors=bool(mirrors), kin=bool(kin))
         if row is not None:
             rows[n, :-2] = row
     found = np.isfinite(rows[:, 0])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from duplicate_context import context_of, embeddings_of
+from duplicate_context import context_of, embeddings_of, thumb
 from lookalikes import edit
 
 SIDE = 500
@@ -27,7 +27,10 @@ _BATCH = 50
 
 
 def make(folder, sources, rows, *, seed=0, processes=1):
-    """Writes `rows` JPEG files, vectors.npy and truth.json (file -> number of its picture).  sources: RGB images."""
+    """Writes `rows` JPEG files, their thumbnails, vectors.npy and truth.json (file -> number of its picture).
+
+    sources: RGB images.
+    """
     copies = round(COPIES * rows)
     rng = np.random.default_rng(seed)
     # The pictures that are copied, once each; every file's name says nothing.
@@ -38,6 +41,7 @@ def make(folder, sources, rows, *, seed=0, processes=1):
         (str(folder), [(n, names[n], twins.get(n)) for n in range(at, min(at + _BATCH, rows - copies))], seed)
         for at in range(0, rows - copies, _BATCH)
     ]
+    (folder / "thumbnails").mkdir(exist_ok=True)
     np.savez(folder / "sources.npz", **{str(n): s for n, s in enumerate(sources)})
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_read_sources, initargs=(str(folder),)) as pool:
         vectors = {name: row for part in pool.map(_made, tasks) for name, row in part}
@@ -73,6 +77,8 @@ def _written(path, image, rng):
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(82, 95))])
+    # What the embedding stage keeps of it.
+    (path.parent / "thumbnails" / path.name).write_bytes(thumb(cv2.imread(str(path))[..., ::-1]))
     # A cheap embedding: a small picture, contrast taken out, through a fixed random projection.
     small = cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     axes = np.random.default_rng(1).normal(size=(len(small), 64)).astype(np.float32)
@@ -108,7 +114,10 @@ def _piece(source, high, wide, rng):
 
 
 def decide(folder):
-    """Near duplicates of the files of a folder, vectors ready: run in a process of its own, whose peak memory is told."""
+    """Near duplicates of the files of a folder, vectors and thumbnails ready as `curate sync` leaves them.
+
+    Run in a process of its own, whose peak memory is told.
+    """
     from curate.ops.duplicates import Duplicates, in_id_order
 
     folder = Path(folder)
@@ -116,7 +125,7 @@ def decide(folder):
     ids = sorted(truth)
 
     def pixels(item):
-        return cv2.cvtColor(cv2.imread(str(folder / item)), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(cv2.imread(str(folder / "thumbnails" / item)), cv2.COLOR_BGR2RGB)
 
     context = context_of(ids, {})
     facts = {"content_hash": ids, "size_bytes": [(folder / i).stat().st_size for i in ids]}

@@ -204,10 +204,11 @@ def _judged(images: Images, pairs: Candidates, keys: Sequence[str], results: Rem
     """As `judge_pairs`, with pairs of known content from memory."""
     if images.tiny is not None:
         return judge_pairs(images, pairs, context.progress)
-    names = [_pair_key(keys[i], keys[j], t) for i, j, t in zip(pairs.i, pairs.j, pairs.turned, strict=True)]
+    ways = pairs.straight + 2 * pairs.turned
+    names = [_pair_key(keys[i], keys[j], w) for i, j, w in zip(pairs.i, pairs.j, ways.tolist(), strict=True)]
     known = [results.get(name) if name else None for name in names]
     fresh = np.array([k is None for k in known], dtype=bool)
-    new = judge_pairs(images, Candidates(pairs.i[fresh], pairs.j[fresh], pairs.turned[fresh]), context.progress)
+    new = judge_pairs(images, pairs.of(fresh), context.progress)
     shown = sorted(new.evidence)
     probability, mirrored = np.zeros(len(names)), np.zeros(len(names), dtype=bool)
     evidence = {name: np.full(len(names), np.nan) for name in shown}
@@ -225,8 +226,8 @@ def _judged(images: Images, pairs: Candidates, keys: Sequence[str], results: Rem
     return Judged(probability, mirrored, evidence)
 
 
-def _pair_key(a: str, b: str, turned: bool) -> str:
-    return hashlib.sha256(f"{a}:{b}:{int(turned)}".encode()).hexdigest()[:16] if a and b else ""
+def _pair_key(a: str, b: str, ways: int) -> str:
+    return hashlib.sha256(f"{a}:{b}:{ways}".encode()).hexdigest()[:16] if a and b else ""
 
 
 def _closing(pairs: Candidates, judged: Judged, count: int, only: Only | None) -> Candidates:
@@ -240,7 +241,7 @@ def _closing(pairs: Candidates, judged: Judged, count: int, only: Only | None) -
     likely = judged.probability >= 0.5
     none = np.zeros(0, dtype=np.int64)
     if likely.sum() < 2:
-        return Candidates(none, none, none.astype(bool))
+        return Candidates(none, none, none.astype(bool), none.astype(bool))
     i, j = pairs.i[likely], pairs.j[likely]
     _, part = connected_components(coo_matrix((np.ones(len(i)), (i, j)), shape=(count, count)), directed=False)
     degree = np.bincount(np.concatenate([i, j]), minlength=count)
@@ -263,17 +264,17 @@ def _closing(pairs: Candidates, judged: Judged, count: int, only: Only | None) -
     if only is not None and len(i):
         mask = only(i, j)
         i, j = i[mask], j[mask]
-    return Candidates(i, j, np.ones(len(i), dtype=bool))
+    return Candidates(i, j, np.ones(len(i), dtype=bool), np.ones(len(i), dtype=bool))
 
 
 def _together(pairs: Candidates, judged: Judged, more: Candidates, extra: Judged) -> tuple[Candidates, Judged]:
     i, j = np.concatenate([pairs.i, more.i]), np.concatenate([pairs.j, more.j])
     order = np.lexsort((j, i))
     evidence = {n: np.concatenate([v, extra.evidence[n]])[order] for n, v in judged.evidence.items()}
-    turned = np.concatenate([pairs.turned, more.turned])[order]
+    ways = [np.concatenate([p, m])[order] for p, m in ((pairs.straight, more.straight), (pairs.turned, more.turned))]
     probability = np.concatenate([judged.probability, extra.probability])[order]
     mirrored = np.concatenate([judged.mirrored, extra.mirrored])[order]
-    return Candidates(i[order], j[order], turned), Judged(probability, mirrored, evidence)
+    return Candidates(i[order], j[order], *ways), Judged(probability, mirrored, evidence)
 
 
 def joined(one: Scored, other: Scored) -> Scored:

@@ -7,50 +7,27 @@ each word's part and the whole of unit length); finds crops, turned and mirrored
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from curate.geometry import norms
 from curate.ops._views import Grey, View
+from curate.ops._words import Words
 from curate.types import Pixels
 
 GRID = 12
 
 
-@dataclass(frozen=True)
-class Words:
-    """axes: (128, m) projection of descriptors.  middle: (128,).  centres: (k, m)."""
-
-    axes: Grey
-    middle: Grey
-    centres: Grey
-
-    @property
-    def length(self) -> int:
-        """Numbers in a signature."""
-        return int(self.centres.size)
-
-
-@cache
-def shipped_words() -> Words:
-    """The words that come with the package, made by `benchmarks/train_duplicates.py`."""
-    with resources.files("curate.ops").joinpath("data/words.npz").open("rb") as file, np.load(file, allow_pickle=False) as held:
-        return Words(*(held[name].astype(np.float32) for name in ("axes", "middle", "centres")))
-
-
 def signatures(view: View, words: Words) -> tuple[Grey, Grey]:
     """Keypoint signatures of a view and of its mirror image: each (length,) float32 of unit length, zeros without keypoints."""
-    return _vlad(view.flat, words), _vlad(view.flat_mirrored, words)
+    straight, turned = (_vlad(code.astype(np.float32), words) for code in view.codes)
+    return straight, turned
 
 
-def _vlad(descriptors: Grey, words: Words) -> Grey:
-    if not len(descriptors):
+def _vlad(low: Grey, words: Words) -> Grey:
+    if not len(low):
         return np.zeros(words.length, np.float32)
-    low = (descriptors - words.middle) @ words.axes
     nearest = (low @ words.centres.T - np.square(words.centres).sum(axis=1) / 2).argmax(axis=1)
     total = np.zeros(words.centres.shape, np.float32)
     np.add.at(total, nearest, low - words.centres[nearest])

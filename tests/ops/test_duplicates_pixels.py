@@ -8,9 +8,10 @@ from curate.errors import MediaError
 from curate.ops._aligned import COLUMNS, compare
 from curate.ops._memory import VERSION, Remembered, packed, rounded, unpacked
 from curate.ops._pixels import PAIR_COLUMNS, Candidates, cut_for, describe_images, judge_pairs
-from curate.ops._signature import mirrored_picture, shipped_words, signatures, small_picture
+from curate.ops._signature import mirrored_picture, signatures, small_picture
 from curate.ops._verify_model import model_from, shipped_model
-from curate.ops._views import view_of
+from curate.ops._views import keypoints, view_of
+from curate.ops._words import rooted, shipped_words
 from curate.ops.duplicates import Duplicates
 from tests.ops.test_duplicates import context_for, embeddings_of
 
@@ -59,7 +60,7 @@ def looked_at(*images):
         Remembered(lambda _: None, lambda *_: None, ""),
     )  # fmt: skip
     i, j = np.triu_indices(len(images), 1)
-    return judge_pairs(described, Candidates(i, j, np.ones(len(i), dtype=bool)))
+    return judge_pairs(described, Candidates(i, j, np.ones(len(i), dtype=bool), np.ones(len(i), dtype=bool)))
 
 
 def probability(a, b):
@@ -292,14 +293,14 @@ def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
     assert (again.evidence["decided_by"], again.evidence["radius"]) == ("distance", fitted["radius"])
 
 
-def by_every_product(a, b):
+def by_every_distance(a, b):
     """Matches as they are defined, every step for every row."""
-    product = a.flat @ b.flat.T
-    rows, first = np.arange(len(product)), product.argmax(axis=1)
-    top = product[rows, first]
-    mutual = product.argmax(axis=0)[first] == rows
-    product[rows, first] = -1
-    keep = mutual & ((1 - top) < 0.81 * (1 - product.max(axis=1))) & (top > 0.75)
+    apart = a.near[0] @ b.near[1].T
+    rows, first = np.arange(len(apart)), apart.argmin(axis=1)
+    least = apart[rows, first]
+    mutual = apart.argmin(axis=0)[first] == rows
+    apart[rows, first] = np.inf
+    keep = mutual & (least < 0.72 * apart.min(axis=1)) & (least < 0.35)
     return a.points[keep], b.points[first[keep]]
 
 
@@ -309,24 +310,106 @@ def test_the_short_cuts_of_matching_change_no_match():
     from curate.ops._aligned import _matches
 
     views = [view_of(picture(n)) for n in range(3)] + [view_of(COPIES["turned"](picture(0)))]
-    # Equal descriptors tie everywhere: the first row of a tie is the one that counts.
-    doubled = np.concatenate([views[0].descriptors[:40]] * 3)
-    views.append(replace(views[0], descriptors=doubled, points=views[0].points[: len(doubled)]))
+    # Equal codes tie everywhere: the first row of a tie is the one that counts.
+    doubled = tuple(np.concatenate([code[:40]] * 3) for code in views[0].codes)
+    views.append(replace(views[0], codes=doubled, points=views[0].points[:120]))
     found = 0
     for a in views:
         for b in views:
-            ours, plain = _matches(a, b), by_every_product(a, b)
+            ours, plain = _matches(a, b), by_every_distance(a, b)
             assert all(np.array_equal(x, y) for x, y in zip(ours, plain, strict=True))
             found += len(plain[0])
     assert found > 200
 
 
-def test_the_mirror_images_descriptors_are_those_of_mirrored_bins_to_the_last_digit():
-    from curate.ops._views import _PERMUTED, _rooted
+def test_codes_of_two_views_give_the_squared_distances_of_their_descriptors():
+    a, b = view_of(picture(1)), view_of(picture(2))
+    code, other = (v.codes[0].astype(np.float64) for v in (a, b))
+    plain = np.square(code[:, None] - other[None]).sum(axis=2)
+    assert np.abs(a.near[0] @ b.near[1].T - plain).max() < 1e-5
+    # Nearly all of what tells descriptors apart lies along the axes.
+    rows = rooted(keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[1])
+    whole = np.square(rows[:, None] - rows[None]).sum(axis=2)
+    kept = np.square(code[:, None] - code[None]).sum(axis=2)
+    assert np.corrcoef(whole.ravel(), kept.ravel())[0, 1] > 0.9
 
-    view = view_of(picture(1))
-    assert np.array_equal(view.flat_mirrored, _rooted(view.descriptors[:, _PERMUTED]))
-    assert not _rooted(np.zeros((2, 128), np.uint8)).any()
+
+def test_the_mirror_images_codes_are_those_of_mirrored_bins():
+    raw = keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[1]
+    words = shipped_words()
+    turned = raw.reshape(-1, 4, 4, 8)[:, ::-1][..., [0, 7, 6, 5, 4, 3, 2, 1]].reshape(-1, 128)
+    assert np.array_equal(words.codes(raw)[1], words.codes(turned)[0])
+    assert not rooted(np.zeros((2, 128), np.uint8)).any()
+    assert view_of(picture(1)).mirrored.codes[0] is not view_of(picture(1)).codes[0]
+
+
+def test_draws_are_enough_to_find_five_right_matches():
+    from curate.ops._aligned import _iterations
+
+    assert [_iterations(n) for n in (5, 6, 16, 400)] == [1, 6, 149, 1_000]
+    for matches in (8, 16, 30):
+        missed = (1 - (5 / matches) ** 3) ** _iterations(matches)
+        assert missed <= 0.01
+
+
+def test_stretches_are_the_singular_values():
+    from curate.ops._aligned import _plausible, _stretches
+
+    rng = np.random.default_rng(0)
+    for matrix in rng.normal(size=(50, 2, 3)):
+        most, least = _stretches(matrix)
+        values = np.linalg.svd(matrix[:, :2], compute_uv=False)
+        assert np.allclose([most, abs(least)], values)
+        assert (least > 0) == (np.linalg.det(matrix[:, :2]) > 0)
+    assert _plausible(np.array([[0.9, 0.1, 3.0], [-0.1, 0.9, 4.0]]))
+    assert not _plausible(np.array([[-0.9, 0.1, 3.0], [0.1, 0.9, 4.0]]))
+
+
+def test_images_of_other_shapes_are_refined_too():
+    from curate.ops._aligned import _REFINE, _refined, _shared_edges
+
+    whole = picture(5)
+    a, b = view_of(whole), view_of(np.ascontiguousarray(whole[:, 20:220]))
+    right = np.array([[1.0, 0.0, -20.0], [0.0, 1.0, 0.0]])
+    off = right + np.array([[0.004, 0.0, 1.4], [0.0, -0.004, -1.2]])
+    assert a.size != b.size
+    before = _shared_edges(a, b, off, _REFINE, 1.0)
+    refined, after = _refined(a, b, off, before)
+    assert after > before
+    corners = np.array([[20, 0, 1], [220, 0, 1], [20, 180, 1], [220, 180, 1]], float)
+    assert np.abs(corners @ (refined - right).T).max() < 0.3 < np.abs(corners @ (off - right).T).max()
+    assert _refined(a, b, off, 1.0)[0] is off  # no better than what there is
+
+
+def test_finer_keypoints_are_sought_only_where_it_is_worth_it(monkeypatch):
+    from curate.ops import _views
+
+    sought = []
+    whole = _views.keypoints
+    monkeypatch.setattr(_views, "keypoints", lambda grey, **how: sought.append(how) or whole(grey, **how))
+    a, b = view_of(picture(1, 300, 400)), view_of(picture(2, 300, 400))
+    assert compare(a, b)[0] is None
+    assert sought == [{}, {}]
+    assert compare(a, b, kin=True)[0] is None
+    assert len(sought) == 4 and sought[-1]["count"] > _views.POINTS
+    assert a.closer is a.closer.closer and len(a.closer.points) > len(a.points)
+    copy = view_of(jpeg(picture(1, 300, 400)[20:, 30:], 60))
+    assert compare(a, copy, mirrors=False, kin=True)[0] is not None
+    assert len(sought) == 5
+    flipped = view_of(np.ascontiguousarray(picture(1, 300, 400)[:, ::-1]))
+    assert compare(a, flipped, straight=False)[1]
+
+
+def test_frames_that_do_not_agree_from_afar_are_not_laid_over_each_other():
+    from curate.ops._aligned import _frame_fit
+
+    a = view_of(picture(1))
+    assert np.allclose([row @ row for row in a.glance], 1, atol=1e-3)
+    assert _frame_fit(a, view_of(jpeg(picture(1), 30))).score > 0.95
+    assert _frame_fit(a, view_of(picture(2))) is None
+    flat = view_of(np.full((100, 100, 3), 90, np.uint8))
+    assert not flat.glance[0].any()
+    assert _frame_fit(a, flat) is None
 
 
 def test_views_that_are_let_go_give_the_same_decisions(album, monkeypatch):
@@ -349,7 +432,7 @@ def test_views_are_no_larger_than_a_thumbnail_needs_to_be():
     assert probability(large, picture(5, 375, 500)) < 0.5
 
 
-def test_only_images_of_one_shape_whose_edges_nearly_agree_are_refined(monkeypatch):
+def test_only_images_whose_edges_nearly_agree_are_refined(monkeypatch):
     from curate.ops import _aligned
 
     refined = []
@@ -359,10 +442,10 @@ def test_only_images_of_one_shape_whose_edges_nearly_agree_are_refined(monkeypat
     assert compare(view_of(scene), view_of(jpeg(scene, 50)))[0] is not None
     assert len(refined) == 1
     assert compare(view_of(scene), view_of(scene[:160]))[0] is not None
-    assert len(refined) == 1
+    assert len(refined) == 2
     monkeypatch.setattr(_aligned, "_NEARLY", 1.1)
     assert compare(view_of(scene), view_of(jpeg(scene, 50)))[0] is None
-    assert len(refined) == 1
+    assert len(refined) == 2
 
 
 def test_percentiles_sums_and_tones_are_those_of_plain_arrays():

@@ -8,7 +8,7 @@ RNG = np.random.default_rng(0)
 
 
 def pairs_of(i, j):
-    return Candidates(i, j, np.zeros(len(i), dtype=bool))
+    return Candidates(i, j, np.ones(len(i), dtype=bool), np.zeros(len(i), dtype=bool))
 
 
 def mixed():
