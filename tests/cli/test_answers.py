@@ -54,7 +54,7 @@ def test_status_says_how_many_rows_are_left_to_embed(photos, curate, tmp_path):
     assert (model["vectors"], model["failed"], model["left"]) == (14, 0, 1)
 
 
-def test_status_tells_two_layers_of_one_model_apart(photos, curate, tmp_path):
+def test_status_tells_two_layers_of_one_model_apart(photos, curate, tmp_path, monkeypatch):
     import numpy as np
 
     from curate.store import Store
@@ -69,6 +69,7 @@ def test_status_tells_two_layers_of_one_model_apart(photos, curate, tmp_path):
             store.import_vectors(dataset, spec, ids, np.zeros((len(ids), 2), np.float32))
     code, document, _ = curate("status", "--json")
     assert code == 0 and {m["layer"] for m in document["datasets"][0]["models"]} == {"pooler", "projected"}
+    monkeypatch.setenv("COLUMNS", "200")
     shown = curate("status")[2]
     assert "clip (pooler)" in shown and "clip (projected)" in shown
 
