@@ -70,9 +70,10 @@ def judged(data, *, blind=False):
 def blindly():
     """{(test id, train id): (label of the pack, "" where it has none; what two of three blind judges say, else "unsure")}.
 
-    Three machine judges (models that see), each alone, without labels, scores or pixels to compute on, saw 100 pairs in one
-    random order at seven times their size: the forty highest that the pack does not judge, of a model that was trained on the
-    pack's labels, the 25 highest that it calls similar or no copies, and 35 that it calls copies.
+    Three machine judges (models that see), each alone, without labels, scores or pixels to compute on, saw 100 pairs, mixed, at
+    seven times their size, each beginning at another sheet: the forty highest that the pack does not judge, of a model that was
+    trained on the pack's labels, the 25 highest that it calls similar or no copies, and 35 of the less certain that it calls
+    copies.
     """
     found = {}
     with BLIND.open() as file:

@@ -38,8 +38,8 @@ LEAST_SMALL = 0.66
 """Small images that correlate less than this wherever they are laid are no copies."""
 
 KIN = 0.34
-"""Likeness of keypoint signatures that next to no candidate pairs of strangers reach (1 to 10 in 1,000), and half of the copies
-of textures and tables that the keypoints at hand cannot lay over each other."""
+"""Likeness of keypoint signatures that hardly a candidate pair of strangers reaches (0.3: 1 to 16 in 1,000), and half of the
+copies of textures and tables that the keypoints at hand cannot lay over each other."""
 
 HELD = 20_000
 """Views held at once, about 50 KB each: 1 GB."""

@@ -23,7 +23,7 @@ LARGEST_SIDE, USUAL_SIDE = 400, 320
 """Images of more than 400 px on the longer side are shrunk to 320, as stored thumbnails are: more decides no better."""
 POINTS, DETECTED = 256, 192
 """Keypoints of every image, and the pixels of the longer side on which they are sought (SIFT doubles them first).  Of 400
-copies of photographs as many can be laid over their originals by these as by 400 points of 320 px, for 2/5 of the work."""
+copies of photographs as many can be laid over their originals by these as by 400 points of 320 px, for half of the work."""
 CLOSE_POINTS, CLOSE_DETECTED = 400, LARGEST_SIDE
 """The same where finer keypoints are sought: of fine textures, tables."""
 COARSE = 128
@@ -83,7 +83,7 @@ class View:
         return bright, edges
 
     @cached_property
-    def found_closer(self) -> View:
+    def _found_closer(self) -> View:
         """The same view with more keypoints."""
         points, descriptors = keypoints(self.luminance, side=CLOSE_DETECTED, count=CLOSE_POINTS)
         view = View(self.load, self.size, points, shipped_words().codes(descriptors), self.small, self.frame, close=True)
@@ -93,7 +93,8 @@ class View:
     @property
     def closer(self) -> View:
         """The view with keypoints that were sought on more pixels."""
-        return self if self.close else self.found_closer
+        # Two properties, so that no view holds itself and all go as soon as they are let go.
+        return self if self.close else self._found_closer
 
     @cached_property
     def mirrored(self) -> View:

@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.types import Pixels
-
-Grey = npt.NDArray[np.float32]
+from curate.types import Pixels, Vectors
 
 _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).ravel()
 
@@ -21,9 +19,9 @@ _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).r
 class Words:
     """axes: (128, m) projection of descriptors.  middle: (128,).  centres: (k, m)."""
 
-    axes: Grey
-    middle: Grey
-    centres: Grey
+    axes: Vectors
+    middle: Vectors
+    centres: Vectors
 
     @property
     def length(self) -> int:
@@ -48,7 +46,7 @@ def shipped_words() -> Words:
         return Words(*(held[name].astype(np.float32) for name in ("axes", "middle", "centres")))
 
 
-def rooted(descriptors: Pixels) -> Grey:
+def rooted(descriptors: Pixels) -> Vectors:
     """Descriptors as rows whose product is 1 for equal ones (root of the share of each bin: Hellinger)."""
     wide = descriptors.astype(np.float32)
     # Whole numbers, so that their sum is exact; a row of zeros stays one.
