@@ -381,6 +381,19 @@ def test_images_of_other_shapes_are_refined_too():
     assert _refined(a, b, off, 1.0)[0] is off  # no better than what there is
 
 
+def test_a_refinement_within_rounding_of_what_there_is_is_not_taken(monkeypatch):
+    # Sums of floats differ with where in memory an image lies: a tie must not be decided by that.
+    from curate.ops import _aligned
+
+    a, b = view_of(picture(2)), view_of(jpeg(picture(2), 60))
+    given = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    moved = given + 1e-5
+    monkeypatch.setattr(_aligned, "_ecc", lambda *_: moved)
+    for better, taken in ((1e-6, given), (1e-2, moved)):
+        monkeypatch.setattr(_aligned, "_shared_edges", lambda *_, better=better: 0.9 + better)
+        assert _aligned._refined(a, b, given, 0.9)[0] is taken
+
+
 def test_finer_keypoints_are_sought_only_where_it_is_worth_it(monkeypatch):
     from curate.ops import _views
 
