@@ -26,7 +26,7 @@ def read_photos(folder):
 
 def features_of_pairs(images, pairs):
     """Features (m, d) of pairs (i, j, mirrors tried), NaN where they cannot be laid over each other."""
-    from curate.ops._aligned import compare
+    from curate.ops._aligned import Way, compare
     from curate.ops._pixels import PAIR_COLUMNS
 
     described = described_images(images)
@@ -34,7 +34,7 @@ def features_of_pairs(images, pairs):
     mirrored = np.zeros(len(pairs), dtype=bool)
     i, j, turned = (np.array(column) for column in zip(*pairs, strict=True))
     for n, (a, b, mirrors, kin) in enumerate(zip(i, j, turned, described.kin(i, j), strict=True)):
-        row, mirrored[n] = compare(described.view(int(a)), described.view(int(b)), mirrors=bool(mirrors), kin=bool(kin))
+        row, mirrored[n] = compare(described.view(int(a)), described.view(int(b)), Way(mirrors=bool(mirrors), kin=bool(kin)))
         if row is not None:
             rows[n, :-2] = row
     found = np.isfinite(rows[:, 0])

@@ -29,4 +29,4 @@ def train(data, out, *, axes=24, centres=32):
 
 
 def _described(image):
-    return rooted(keypoints(cv2.cvtColor(sized(image), cv2.COLOR_RGB2GRAY))[1])
+    return rooted(keypoints(cv2.cvtColor(sized(image), cv2.COLOR_RGB2GRAY))[2])

@@ -7,13 +7,15 @@ picture differs both ways ("mutual").
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from curate.ops._matched import matches
 from curate.ops._residual import correlation, edges, residuals, shared_gradient
 from curate.ops._strips import lone_strips, strips
-from curate.ops._views import COARSE, Affine, Grey, View, bare
+from curate.ops._views import COARSE, Affine, Frame, Grey, View, bare
 
 COLUMNS = (
     "inliers", "inlier_share", "keypoint_gap", "overlap", "overlap_least", "scale", "turn", "stretch", "zncc", "gradient",
@@ -29,21 +31,19 @@ COLUMNS = (
 """Names of the features of a large pair, in order."""
 
 _REFINE = 200
-_FAR, _FAR_EDGES = 0.2, 0.03
-"""Least agreement of whole frames from afar (`View.glance`), of brightness and of edges: of 219 copies that are laid frame on
-frame and reach the first none has less edges than 0.031; of candidate pairs of strangers 30 to 40 in 100 reach both."""
+_FAR, _FAR_EDGES = 0.2, 0.09
+"""Least agreement of whole frames from afar (`View.frame`), of brightness and of edges: of 2,347 copies that can be laid frame
+on frame and reach the first none has less edges than 0.1."""
 _SYMMETRIC = 0.25
 """A mirror image that is worth so much less than the straight one (`Fit.worth`) is not laid over it closely."""
-_ROUGHLY, _NEARLY, _CLOSELY = 0.12, 0.13, 0.15
-"""Least agreement of edges on small copies, on larger ones before refining, and after it: of 1,878 copies of photographs and of
-sheets of look-alikes two have less than 0.19 and 0.17 of the first two; of strangers that are laid at all 2 to 11 in 100 pass
-the first."""
+_ROUGHLY, _USUALLY, _SURELY, _MANY = 0.12, (0.16, 0.2, 0.2), (0.13, 0.15, -1.0), 30
+"""Least agreement of edges: on small copies; on larger ones before refining, after it, and at full size; the latter three where
+so many keypoints agree that next to no stranger is meant.  Of 2,875 copies of photographs and of sheets of look-alikes that
+reach 0.13 and 0.15 none has less than 0.19, 0.21 and 0.23; night pictures with a white bar and 8 of 4,685 others have, and more
+than 30 keypoints; of strangers that reach 0.13 and 0.15 a third reach all three."""
 _BETTER = 1e-4
-"""By how much edges must agree better after refining: sums of floats differ by less with where in memory an image lies, and
-the same two images must be laid the same way in every run."""
-_ALIKE, _CLEARLY = 0.35, 0.72
-"""Squared distance of the codes of two keypoints that may be one, and its largest share of that to the second nearest (SIFT's
-ratio test: 0.85 of the distance)."""
+"""By how much one alignment must agree better than another to be preferred: sums of floats differ by less with where in memory
+an image lies, and the same two images must be laid the same way in every run."""
 _FEWEST = 5
 """Keypoints that must agree."""
 _WHERE_IT_LIES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -67,28 +67,48 @@ class Fit(NamedTuple):
         return self.score + 0.3 * min(self.inliers, 30) / 30
 
 
-def compare(a: View, b: View, *, straight: bool = True, mirrors: bool = True, kin: bool = False) -> tuple[Grey | None, bool]:
+class Way(NamedTuple):
+    """How an image is laid over another.
+
+    straight, mirrors: whether it as it is and its mirror image are tried, or only the other.  kin: whether their descriptions
+    are so alike that, where the keypoints at hand lead nowhere, it is worth seeking finer ones.
+    """
+
+    straight: bool = True
+    mirrors: bool = True
+    kin: bool = False
+
+
+def compare(a: View, b: View, way: Way | None = None) -> tuple[Grey | None, bool]:
     """The features of COLUMNS for two views, and whether `b` had to be mirrored.
 
-    straight, mirrors: whether `b` as it is and its mirror image are tried, or only the other.  kin: whether their descriptions
-    are so alike that, where the keypoints at hand lead nowhere, it is worth seeking finer ones.  None instead of features: the
-    two cannot be laid over each other, which next to no copy escapes.
+    None instead of features: the two cannot be laid over each other, which next to no copy escapes.
     """
-    row, turned = _compared(a, b, straight, mirrors)
-    return _compared(a.closer, b.closer, straight, mirrors) if row is None and kin else (row, turned)
+    return compare_all(a, [b], [way or Way()])[0]
 
 
-def _compared(a: View, b: View, straight: bool, mirrors: bool) -> tuple[Grey | None, bool]:
-    fit = _best_alignment(a, b) if straight else None
+def compare_all(a: View, others: Sequence[View], ways: Sequence[Way]) -> list[tuple[Grey | None, bool]]:
+    """`compare` with each of several others: sooner than one by one."""
+    straight = {n: others[n] for n, way in enumerate(ways) if way.straight}
+    mirrored = {n: others[n].mirrored for n, way in enumerate(ways) if way.mirrors}
+    fits = _alignments(a, [*straight.values(), *mirrored.values()])
+    straight_fits = dict(zip(straight, fits[: len(straight)], strict=True))
+    mirrored_fits = dict(zip(mirrored, fits[len(straight) :], strict=True))
+    found = [_compared(a, b, straight_fits.get(n), mirrored_fits.get(n)) for n, b in enumerate(others)]
+    for n, way in enumerate(ways):
+        if way.kin and found[n][0] is None:
+            found[n] = compare(a.closer, others[n].closer, way._replace(kin=False))
+    return found
+
+
+def _compared(a: View, b: View, fit: Fit | None, mirrored: Fit | None) -> tuple[Grey | None, bool]:
+    """By the alignments with `b` and with its mirror image."""
     row = None if fit is None else _features(a, b, fit)
-    if not mirrors:
-        return row, False
-    mirrored = _best_alignment(a, b.mirrored)
     if mirrored is None or (fit is not None and mirrored.worth < fit.worth - _SYMMETRIC):
         return row, False
     other = _features(a, b.mirrored, mirrored)
     # What is nearly symmetric fits both ways at first; laid over each other closely it fits one way only.
-    return (other, True) if _closeness(other) > _closeness(row) else (row, False)
+    return (other, True) if _closeness(other) > _closeness(row) + _BETTER else (row, False)
 
 
 def _closeness(row: Grey | None) -> float:
@@ -98,35 +118,21 @@ def _closeness(row: Grey | None) -> float:
 def _features(a: View, b: View, fit: Fit) -> Grey | None:
     if _shared_edges(a, b, fit.matrix, COARSE, 0.5) < _ROUGHLY:
         return None
+    nearly, closely, fully = _SURELY if fit.inliers >= _MANY else _USUALLY
     agree = _shared_edges(a, b, fit.matrix, _REFINE, 1.0)
-    if agree < _NEARLY:
+    if agree < nearly:
         return None
     matrix, agree = _refined(a, b, fit.matrix, agree)
-    if agree < _CLOSELY:
+    if agree < closely:
         return None
     pair = _overlaid(a, b, matrix)
     if pair is None:
         return None
-    row = {"inliers": np.log1p(fit.inliers), "inlier_share": fit.share, "keypoint_gap": fit.gap, **_shape(a, b, matrix)}
-    row.update(residuals(*pair))
+    rest = residuals(*pair, least=fully)
+    if rest is None:
+        return None
+    row = {"inliers": np.log1p(fit.inliers), "inlier_share": fit.share, "keypoint_gap": fit.gap, **_shape(a, b, matrix), **rest}
     return np.array([row[name] for name in COLUMNS], dtype=np.float32)
-
-
-def _matches(a: View, b: View) -> tuple[Grey, Grey]:
-    """Points of mutual nearest descriptors that are clearly nearer than the second best."""
-    none = np.zeros((0, 2), np.float32)
-    if len(a.points) < 4 or len(b.points) < 4:
-        return none, none
-    apart = a.near[0] @ b.near[1].T
-    first = apart.argmin(axis=1)
-    least = apart[np.arange(len(apart)), first]
-    # Most rows fail one of the cheap tests; the second best and the order of ties are looked up for the rest only.
-    rows = np.flatnonzero((least < _ALIKE) & (least <= apart.min(axis=0)[first]))
-    rows = rows[apart[:, first[rows]].argmin(axis=0) == rows]
-    others = apart[rows]
-    others[np.arange(len(rows)), first[rows]] = np.inf
-    keep = rows[least[rows] < _CLEARLY * others.min(axis=1)]
-    return a.points[keep], b.points[first[keep]]
 
 
 def _iterations(matches: int) -> int:
@@ -135,10 +141,10 @@ def _iterations(matches: int) -> int:
     return 1 if right == 1 else min(1_000, int(np.ceil(np.log(0.01) / np.log1p(-right))))
 
 
-def _keypoint_fit(a: View, b: View) -> Fit | None:
+def _keypoint_fit(source: Grey, target: Grey) -> Fit | None:
+    """The affine map that most matched keypoints (n, 2) agree with."""
     import cv2
 
-    source, target = _matches(a, b)
     if len(source) < _FEWEST:
         return None
     matrix, inside = cv2.estimateAffine2D(
@@ -165,23 +171,41 @@ def _plausible(matrix: Affine) -> bool:
     return least > 0.2 and most < 5 and most < 2.2 * least
 
 
-def _frame_fit(a: View, b: View) -> Fit | None:
-    """The whole frame on the whole frame, scored from afar; None where the two do not even agree so."""
-    score = float(a.glance[0] @ b.glance[0])
-    if score < _FAR or float(a.glance[1] @ b.glance[1]) < _FAR_EDGES:
+def _frame_fit(a: View, b: View, bright: float, edges: float) -> Fit | None:
+    """The whole frame on the whole frame; None where the two do not even agree from afar (`bright`, `edges`)."""
+    if bright < _FAR or edges < _FAR_EDGES:
         return None
     (ha, wa), (hb, wb) = a.size, b.size
     sx, sy = wb / wa, hb / ha
-    return Fit(np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]]), 0, 0.0, 0.0, score)
+    return Fit(np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]]), 0, 0.0, 0.0, bright)
 
 
-def _best_alignment(a: View, b: View) -> Fit | None:
-    """The alignment that agrees best on small copies; None where none agrees at all."""
-    points, frame = _keypoint_fit(a, b), _frame_fit(a, b)
+def _alignments(a: View, others: Sequence[View]) -> list[Fit | None]:
+    """With each of the others the alignment that agrees best on small copies; None where none agrees at all."""
+    if not others:
+        return []
+    matched = matches(a.coded, [b.coded for b in others])
+    frames = zip(*_far(a.frame, [b.frame for b in others]), strict=True)
+    return [
+        _better(a, b, _keypoint_fit(*pair), _frame_fit(a, b, *far))
+        for b, pair, far in zip(others, matched, frames, strict=True)
+    ]
+
+
+def _far(a: Frame, others: Sequence[Frame]) -> tuple[list[float], list[float]]:
+    """How far whole frames agree with each of others in brightness and in edges, in [-1, 1]."""
+    bright = np.stack([b.bright for b in others]).astype(np.float32) @ a.bright.astype(np.float32)
+    edges = np.stack([b.edges for b in others]).astype(np.float32) @ (a.edges * np.float32(a.scale))
+    return bright.tolist(), (edges * np.array([b.scale for b in others], np.float32)).tolist()
+
+
+def _better(a: View, b: View, points: Fit | None, frame: Fit | None) -> Fit | None:
     if points is None:
         return frame
-    fits = [fit._replace(score=_coarse_agreement(a, b, fit.matrix)) for fit in (points, frame) if fit is not None]
-    best = max(fits, key=lambda fit: fit.score)
+    best = points._replace(score=_coarse_agreement(a, b, points.matrix))
+    if frame is not None:
+        score = _coarse_agreement(a, b, frame.matrix)
+        best = frame._replace(score=score) if score > best.score + _BETTER else best
     return best if best.score >= 0.25 or best.inliers >= 12 else None
 
 

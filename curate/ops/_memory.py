@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-VERSION = "v6"
+VERSION = "v7"
 """Raised whenever descriptions, features or models change: what was remembered is then worked out again."""
 
 

@@ -21,11 +21,16 @@ _FAINT = 40.0
 """Power of colour (squared levels) below which hue says little: added to both sides of its ratio."""
 
 
-def residuals(moved: View, inside: Any, still: View) -> dict[str, float]:
-    """Features of the area `inside` that both images cover; see `_aligned.COLUMNS`."""
+def residuals(moved: View, inside: Any, still: View, least: float = -1.0) -> dict[str, float] | None:
+    """Features of the area `inside` that both images cover, see `_aligned.COLUMNS`.
+
+    None where gradients correlate less than `least`.
+    """
     a, b, tone = _toned(moved.luminance, still.luminance, inside)
     a, b, blur = _equally_sharp(a, b, inside)
     row = {"tone": tone, "blur": blur, "zncc": correlation(a, b, inside), "gradient": gradient(a, b, inside)}
+    if row["gradient"] < least:
+        return None
     soft_a, soft_b = _softened(a, 0.7), _softened(b, 0.7)
     fine = _detail(soft_a, soft_b, inside, 9)
     row.update(_shared(fine, inside, 9, ""))

@@ -13,7 +13,7 @@ import numpy as np
 
 from curate.geometry import norms
 from curate.ops._views import Grey, View
-from curate.ops._words import Words
+from curate.ops._words import UNIT, Words
 from curate.types import Pixels
 
 GRID = 12
@@ -21,7 +21,7 @@ GRID = 12
 
 def signatures(view: View, words: Words) -> tuple[Grey, Grey]:
     """Keypoint signatures of a view and of its mirror image: each (length,) float32 of unit length, zeros without keypoints."""
-    straight, turned = (_vlad(code.astype(np.float32), words) for code in view.codes)
+    straight, turned = (_vlad(code.astype(np.float32) / np.float32(UNIT), words) for code in view.codes)
     return straight, turned
 
 

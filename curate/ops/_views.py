@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.ops._percentiles import percentiles
-from curate.ops._words import shipped_words
+from curate.ops._words import Codes, shipped_words
 from curate.types import Pixels
 
 Grey: TypeAlias = npt.NDArray[np.float32]
 Affine: TypeAlias = npt.NDArray[np.float64]
 Half: TypeAlias = npt.NDArray[np.float16]
+Arms: TypeAlias = npt.NDArray[np.complex64]
 
 SMALLEST = 160
 LARGEST_SIDE, USUAL_SIDE = 400, 320
@@ -27,66 +27,106 @@ copies of photographs as many can be laid over their originals by these as by 40
 CLOSE_POINTS, CLOSE_DETECTED = 400, LARGEST_SIDE
 """The same where finer keypoints are sought: of fine textures, tables."""
 COARSE = 128
-_BRIGHT, _EDGES = 24, 46
+_BRIGHT, _EDGES, _RIM = 24, 112, 2
+
+
+T = TypeVar("T")
+
+
+class Coded(NamedTuple):
+    """Keypoints.
+
+    points: (n, 2) float32, x and y.  arms: (n,) complex64, their size in pixels and their direction, x + iy.  codes: (n, m),
+    see `Words.codes`.
+    """
+
+    points: Grey
+    arms: Arms
+    codes: Codes
+
+
+class Frame(NamedTuple):
+    """A whole image from afar, whatever its shape, as rows whose products with another's are correlations.
+
+    bright: (576,) float16, brightness on 24 x 24.  edges: (23 328,) int8, both parts of the gradient on 108 x 108.  scale: what
+    brings the latter to unit length.
+    """
+
+    bright: Half
+    edges: npt.NDArray[np.int8]
+    scale: float
+
+    @property
+    def mirrored(self) -> Frame:
+        """Of the mirror image."""
+        side = _EDGES - 2 * _RIM
+        across, down = self.edges.reshape(2, side, side)[..., ::-1]
+        turned = self.bright.reshape(_BRIGHT, _BRIGHT)[:, ::-1].ravel()
+        return Frame(turned, np.concatenate([-across.ravel(), down.ravel()]), self.scale)
+
+
+class _once(Generic[T]):
+    """A property that is worked out once.
+
+    That of functools takes one lock for all instances before Python 3.12, and threads would wait for each other's images; here
+    two threads may both work out the same.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __get__(self, view: View, owner: type[View]) -> T:
+        found = view.__dict__[self._make.__name__] = self._make(view)
+        return found
 
 
 @dataclass(frozen=True)
 class View:
     """One image, 160 to 400 px on its longer side (others are resized).
 
-    load: gives the pixels, uint8 (h, w, 3).  size: (h, w).  points: (n, 2) float32, x and y.  codes: (n, m) float16, of
-    their SIFT descriptors on the axes of `Words`, of the image and of its mirror image.
-    small: the grey image at no more than 128 px, uint8.  frame: see `glance`.  close: whether its keypoints were sought on many
-    pixels.
+    load: gives the pixels, uint8 (h, w, 3).  size: (h, w).  points, arms, and codes of the image and of its mirror image: see
+    `Coded`.
+    small: the grey image at no more than 128 px, uint8.  frame: all of it from afar.  close: whether its keypoints were sought
+    on many pixels.
     """
 
     load: Callable[[], Pixels]
     size: tuple[int, int]
     points: Grey
-    codes: tuple[Half, Half]
+    arms: Arms
+    codes: tuple[Codes, Codes]
     small: Pixels
-    frame: tuple[Half, Half]
+    frame: Frame
     close: bool = False
 
-    @cached_property
+    @_once
     def rgb(self) -> Pixels:
         """The pixels, resized where they are few or many."""
         return sized(self.load())
 
-    @cached_property
+    @_once
     def luminance(self) -> Pixels:
         """Grey levels, uint8 (h, w)."""
         import cv2
 
         return np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
-    @cached_property
+    @_once
     def grey(self) -> Grey:
         """`luminance` as float32."""
         return self.luminance.astype(np.float32)
 
-    @cached_property
-    def near(self) -> tuple[Grey, Grey]:
-        """Two matrices (n, m + 2) whose product with the other's, one of each, is the squared distance of all codes."""
-        high, wide = self.codes[0].shape
-        one, other = np.ones((2, high, wide + 2), np.float32)
-        other[:, :wide] = self.codes[0]
-        code = other[:, :wide]
-        np.multiply(code, -2, out=one[:, :wide])
-        one[:, wide] = other[:, wide + 1] = np.einsum("nd,nd->n", code, code)
-        return one, other
+    @property
+    def coded(self) -> Coded:
+        """Its keypoints."""
+        return Coded(self.points, self.arms, self.codes[0])
 
-    @cached_property
-    def glance(self) -> tuple[Grey, Grey]:
-        """The whole frame from afar, as rows whose product is their correlation: brightness on 24 x 24, edges on 48 x 48."""
-        bright, edges = (row.astype(np.float32) for row in self.frame)
-        return bright, edges
-
-    @cached_property
+    @_once
     def _found_closer(self) -> View:
         """The same view with more keypoints."""
-        points, descriptors = keypoints(self.luminance, side=CLOSE_DETECTED, count=CLOSE_POINTS)
-        view = View(self.load, self.size, points, shipped_words().codes(descriptors), self.small, self.frame, close=True)
+        points, arms, descriptors = keypoints(self.luminance, side=CLOSE_DETECTED, count=CLOSE_POINTS)
+        view = View(self.load, self.size, points, arms, shipped_words().codes(descriptors), self.small, self.frame, close=True)
         view.__dict__.update({name: getattr(self, name) for name in ("rgb", "luminance")})
         return view
 
@@ -96,7 +136,7 @@ class View:
         # Two properties, so that no view holds itself and all go as soon as they are let go.
         return self if self.close else self._found_closer
 
-    @cached_property
+    @_once
     def mirrored(self) -> View:
         """The mirror image, its keypoints carried over."""
         import cv2
@@ -104,29 +144,29 @@ class View:
         points = self.points.copy()
         points[:, 0] = self.size[1] - 1 - points[:, 0]
         small = np.asarray(cv2.flip(self.small, 1), np.uint8)
-        load, bright, edges = self.load, *self.frame
-        across, down = edges.reshape(2, _EDGES, _EDGES)[..., ::-1]
-        frame = bright.reshape(_BRIGHT, _BRIGHT)[:, ::-1].ravel(), np.concatenate([-across.ravel(), down.ravel()])
+        load = self.load
 
         def turned() -> Pixels:
             return np.asarray(cv2.flip(load(), 1), np.uint8)
 
-        return View(turned, self.size, points, self.codes[::-1], small, frame, self.close)
+        return View(turned, self.size, points, -self.arms.conj(), self.codes[::-1], small, self.frame.mirrored, self.close)
 
     def fresh(self) -> View:
         """The same view without what it has computed or read: for keeping many."""
-        return View(self.load, self.size, self.points, self.codes, self.small, self.frame, self.close)
+        return View(self.load, self.size, self.points, self.arms, self.codes, self.small, self.frame, self.close)
 
 
-def _framed(small: Pixels) -> tuple[Half, Half]:
-    """The rows of `View.glance`, of a grey image."""
+def _framed(small: Pixels) -> Frame:
     import cv2
 
-    sizes = (_BRIGHT, _EDGES + 2)
-    bright, fine = (cv2.resize(small, (n, n), interpolation=cv2.INTER_AREA).astype(np.float32) for n in sizes)
+    bright = cv2.resize(small, (_BRIGHT, _BRIGHT), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     bright -= bright.mean()
-    across, down = fine[1:-1, 2:] - fine[1:-1, :-2], fine[2:, 1:-1] - fine[:-2, 1:-1]
-    return _direction(bright.ravel()), _direction(np.concatenate([across.ravel(), down.ravel()]))
+    fine = cv2.GaussianBlur(cv2.resize(small, (_EDGES, _EDGES), interpolation=cv2.INTER_AREA).astype(np.float32), (0, 0), 0.5)
+    inner = slice(_RIM, -_RIM)
+    edges = np.stack([cv2.Sobel(fine, cv2.CV_32F, *way)[inner, inner] for way in ((1, 0), (0, 1))]).ravel()
+    edges *= 127 / max(float(np.abs(edges).max()), 1.0)
+    whole = np.rint(edges, out=edges)
+    return Frame(_direction(bright), whole.astype(np.int8), 1 / max(float(np.sqrt(whole @ whole)), 1.0))
 
 
 def _direction(row: Grey) -> Half:
@@ -149,8 +189,9 @@ def sized(pixels: Pixels) -> Pixels:
 
 def bare(rgb: Pixels) -> View:
     """A view of pixels without keypoints."""
-    none, half, nothing = np.zeros((0, 2), np.float32), np.zeros((0, 0), np.float16), np.zeros((0, 0), np.uint8)
-    return View(lambda: rgb, (rgb.shape[0], rgb.shape[1]), none, (half, half), nothing, (half, half))
+    points, arms, codes = np.zeros((0, 2), np.float32), np.zeros(0, np.complex64), np.zeros((0, 0), np.int16)
+    nothing, frame = np.zeros((0, 0), np.uint8), Frame(np.zeros(0, np.float16), np.zeros(0, np.int8), 0.0)
+    return View(lambda: rgb, (rgb.shape[0], rgb.shape[1]), points, arms, (codes, codes), nothing, frame)
 
 
 def view_of(pixels: Pixels, load: Callable[[], Pixels] | None = None) -> View:
@@ -161,14 +202,14 @@ def view_of(pixels: Pixels, load: Callable[[], Pixels] | None = None) -> View:
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     scale = min(1.0, COARSE / max(grey.shape))
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
-    points, descriptors = keypoints(grey)
+    points, arms, descriptors = keypoints(grey)
     codes = shipped_words().codes(descriptors)
     small = np.asarray(small, np.uint8)
-    return View(load or (lambda: rgb), (grey.shape[0], grey.shape[1]), points, codes, small, _framed(small))
+    return View(load or (lambda: rgb), (grey.shape[0], grey.shape[1]), points, arms, codes, small, _framed(small))
 
 
-def keypoints(grey: Pixels, *, side: int = DETECTED, count: int = POINTS) -> tuple[Grey, Pixels]:
-    """SIFT keypoints (n, 2), in pixels of `grey`, and their descriptors (n, 128) uint8, by place.
+def keypoints(grey: Pixels, *, side: int = DETECTED, count: int = POINTS) -> tuple[Grey, Arms, Pixels]:
+    """SIFT keypoints, in pixels of `grey`: points and arms as in `Coded`, and descriptors (n, 128) uint8, by place.
 
     side: pixels of the longer side on which they are sought.  count: how many, about.
     """
@@ -184,9 +225,11 @@ def keypoints(grey: Pixels, *, side: int = DETECTED, count: int = POINTS) -> tup
     create: Any = getattr(cv2, "SIFT_create")  # noqa: B009 - absent from the type stubs
     found, descriptors = create(nfeatures=count, contrastThreshold=0.02).detectAndCompute(seen, None)
     if descriptors is None or not len(found):
-        return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8)
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.complex64), np.zeros((0, 128), np.uint8)
     grown = np.array(grey.shape[::-1]) / np.array(seen.shape[::-1])
     points = ((np.asarray(cv2.KeyPoint.convert(found)) + 0.5) * grown - 0.5).astype(np.float32)
     # OpenCV lists equal responses in no fixed order.
     order = np.lexsort((points[:, 1], points[:, 0]))[: count + 100]
-    return points[order], np.clip(descriptors[order], 0, 255).astype(np.uint8)
+    sizes, angles = np.array([(found[n].size, found[n].angle) for n in order.tolist()], np.float32).T
+    arms = sizes * grown.astype(np.float32).mean() * np.exp(1j * np.deg2rad(angles))
+    return points[order], arms.astype(np.complex64), np.clip(descriptors[order], 0, 255).astype(np.uint8)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.types import Pixels, Vectors
 
+Codes: TypeAlias = npt.NDArray[np.int16]
+
+UNIT = 1024
+"""What 1 is in a code: whole numbers, whose squared distances (4 at most) float32 holds without rounding, in whatever order and
+among whatever others they are added up."""
 _PERMUTED = (np.arange(128).reshape(4, 4, 8)[::-1][:, :, (-np.arange(8)) % 8]).ravel()
 
 
@@ -28,15 +33,15 @@ class Words:
         """Numbers in a signature."""
         return int(self.centres.size)
 
-    def codes(self, descriptors: Pixels) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
-        """SIFT descriptors (n, 128) uint8 on the axes, (n, m), and those of the mirror image.
+    def codes(self, descriptors: Pixels) -> tuple[Codes, Codes]:
+        """SIFT descriptors (n, 128) uint8 on the axes, (n, m) int16 in `UNIT`s, and those of the mirror image.
 
         Of 550 pairs of copies, look-alikes' among them, as many can be laid over each other by 24 axes as by all 128 numbers.
         """
         flat = rooted(descriptors)
         # A mirror turns the order of the bins round, nothing else.
         straight, turned = ((x - self.middle) @ self.axes for x in (flat, np.take(flat, _PERMUTED, axis=1)))
-        return straight.astype(np.float16), turned.astype(np.float16)
+        return np.rint(straight * UNIT).astype(np.int16), np.rint(turned * UNIT).astype(np.int16)
 
 
 @cache

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from curate.errors import MediaError
-from curate.ops._aligned import COLUMNS, compare
+from curate.ops._aligned import COLUMNS, Way, compare, compare_all
 from curate.ops._memory import VERSION, Remembered, packed, rounded, unpacked
 from curate.ops._pixels import PAIR_COLUMNS, Candidates, cut_for, describe_images, judge_pairs
 from curate.ops._signature import mirrored_picture, signatures, small_picture
@@ -107,7 +107,7 @@ def test_a_second_run_looks_at_no_pair_again(album, monkeypatch):
     memory = {}
     first = judged(album, memory)
     looked = []
-    monkeypatch.setattr(_pixels, "compare", lambda *a, **k: looked.append(1))
+    monkeypatch.setattr(_pixels, "compare_all", lambda *a: looked.append(1))
     assert judged(album, memory) == first
     assert not looked
 
@@ -117,11 +117,11 @@ def test_new_rows_are_compared_with_all_and_old_pairs_not_again(album, monkeypat
 
     memory, seen = {}, []
 
-    def counting(a, b, **options):
-        seen.append(1)
-        return compare(a, b, **options)
+    def counting(a, others, ways):
+        seen.extend(others)
+        return compare_all(a, others, ways)
 
-    monkeypatch.setattr(_pixels, "compare", counting)
+    monkeypatch.setattr(_pixels, "compare_all", counting)
     judged(album, memory)
     at_first = len(seen)
     seen.clear()
@@ -294,48 +294,92 @@ def test_the_cut_is_fitted_on_edited_copies_and_kept(album):
 
 
 def by_every_distance(a, b):
-    """Matches as they are defined, every step for every row."""
-    apart = a.near[0] @ b.near[1].T
+    """Rows of keypoints that match as they are defined, every step for every row."""
+    apart = squared_distances(a, b)
     rows, first = np.arange(len(apart)), apart.argmin(axis=1)
     least = apart[rows, first]
     mutual = apart.argmin(axis=0)[first] == rows
     apart[rows, first] = np.inf
     keep = mutual & (least < 0.72 * apart.min(axis=1)) & (least < 0.35)
-    return a.points[keep], b.points[first[keep]]
+    return np.flatnonzero(keep), first[keep]
 
 
-def test_the_short_cuts_of_matching_change_no_match():
+def squared_distances(a, b):
+    return np.square((a.codes[:, None].astype(np.float64) - b.codes[None]) / 1024).sum(axis=2)
+
+
+def consistent(a, b, rows, columns):
+    """Whether three matches imply about the same similarity, match by match."""
+    if len(rows) > 48:
+        return True
+    places = [
+        (complex(*a.points[r]), complex(*b.points[c]), complex(b.arms[c]) / complex(a.arms[r]))
+        for r, c in zip(rows, columns, strict=True)
+    ]
+    return any(
+        sum(
+            abs(goal + growth * (z - begin) - w) < 0.35 * abs(growth * (z - begin)) + 6 and abs(g - growth) < 0.6 * abs(growth)
+            for z, w, g in places
+        )
+        >= 3
+        for begin, goal, growth in places
+    )
+
+
+def test_matches_are_those_of_their_definition_whatever_is_matched_beside_them():
     from dataclasses import replace
 
-    from curate.ops._aligned import _matches
+    from curate.ops._matched import matches
 
-    views = [view_of(picture(n)) for n in range(3)] + [view_of(COPIES["turned"](picture(0)))]
+    views = [view_of(picture(n)) for n in range(4)] + [view_of(COPIES["turned"](picture(0))), view_of(picture(2)[:50, :70])]
     # Equal codes tie everywhere: the first row of a tie is the one that counts.
     doubled = tuple(np.concatenate([code[:40]] * 3) for code in views[0].codes)
-    views.append(replace(views[0], codes=doubled, points=views[0].points[:120]))
-    found = 0
-    for a in views:
-        for b in views:
-            ours, plain = _matches(a, b), by_every_distance(a, b)
-            assert all(np.array_equal(x, y) for x, y in zip(ours, plain, strict=True))
-            found += len(plain[0])
-    assert found > 200
+    views.append(replace(views[0], codes=doubled, points=views[0].points[:120], arms=views[0].arms[:120]))
+    views.append(view_of(np.full((100, 100, 3), 90, np.uint8)))
+    every = [v.coded for v in views + [v.mirrored for v in views]]
+    found, kept = 0, set()
+    for a in every:
+        together = matches(a, every)
+        for b, ours in zip(every, together, strict=True):
+            rows, columns = by_every_distance(a, b) if len(a.points) and len(b.points) else ([], [])
+            kept.add(consistent(a, b, rows, columns))
+            if not consistent(a, b, rows, columns):
+                rows, columns = [], []
+            assert np.array_equal(ours[0], a.points[rows]) and np.array_equal(ours[1], b.points[columns])
+            assert all(np.array_equal(x, y) for x, y in zip(matches(a, [b])[0], ours, strict=True))
+            found += len(rows)
+    assert found > 400
+    assert kept == {True, False}
+    assert matches(every[0], []) == []
 
 
-def test_codes_of_two_views_give_the_squared_distances_of_their_descriptors():
-    a, b = view_of(picture(1)), view_of(picture(2))
-    code, other = (v.codes[0].astype(np.float64) for v in (a, b))
-    plain = np.square(code[:, None] - other[None]).sum(axis=2)
-    assert np.abs(a.near[0] @ b.near[1].T - plain).max() < 1e-5
-    # Nearly all of what tells descriptors apart lies along the axes.
-    rows = rooted(keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[1])
+def test_keypoints_turn_and_grow_with_their_image():
+    from curate.ops._matched import matches
+
+    scene = picture(7)
+    small = view_of(cv2.resize(scene, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)).coded
+    around = view_of(np.ascontiguousarray(np.rot90(scene))).coded
+    whole, mirror = view_of(scene), view_of(np.ascontiguousarray(scene[:, ::-1]))
+    for a, b, growth in (
+        (whole.coded, small, 0.75),
+        (whole.coded, around, -1j),
+        (whole.mirrored.coded, mirror.coded, 1),
+    ):
+        rows, columns = by_every_distance(a, b)
+        found = b.arms[columns] / a.arms[rows]
+        assert np.median(np.abs(found - growth)) < 0.15
+        assert len(matches(a, [b])[0][0]) > 10
+
+
+def test_codes_of_two_views_keep_nearly_all_that_tells_their_descriptors_apart():
+    code = view_of(picture(1)).coded
+    rows = rooted(keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[2])
     whole = np.square(rows[:, None] - rows[None]).sum(axis=2)
-    kept = np.square(code[:, None] - code[None]).sum(axis=2)
-    assert np.corrcoef(whole.ravel(), kept.ravel())[0, 1] > 0.9
+    assert np.corrcoef(whole.ravel(), squared_distances(code, code).ravel())[0, 1] > 0.9
 
 
 def test_the_mirror_images_codes_are_those_of_mirrored_bins():
-    raw = keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[1]
+    raw = keypoints(cv2.cvtColor(picture(1), cv2.COLOR_RGB2GRAY))[2]
     words = shipped_words()
     turned = raw.reshape(-1, 4, 4, 8)[:, ::-1][..., [0, 7, 6, 5, 4, 3, 2, 1]].reshape(-1, 128)
     assert np.array_equal(words.codes(raw)[1], words.codes(turned)[0])
@@ -403,26 +447,92 @@ def test_finer_keypoints_are_sought_only_where_it_is_worth_it(monkeypatch):
     a, b = view_of(picture(1, 300, 400)), view_of(picture(2, 300, 400))
     assert compare(a, b)[0] is None
     assert sought == [{}, {}]
-    assert compare(a, b, kin=True)[0] is None
+    assert compare(a, b, Way(kin=True))[0] is None
     assert len(sought) == 4 and sought[-1]["count"] > _views.POINTS
     assert a.closer is a.closer.closer and len(a.closer.points) > len(a.points)
     copy = view_of(jpeg(picture(1, 300, 400)[20:, 30:], 60))
-    assert compare(a, copy, mirrors=False, kin=True)[0] is not None
+    assert compare(a, copy, Way(mirrors=False, kin=True))[0] is not None
     assert len(sought) == 5
     flipped = view_of(np.ascontiguousarray(picture(1, 300, 400)[:, ::-1]))
-    assert compare(a, flipped, straight=False)[1]
+    assert compare(a, flipped, Way(straight=False))[1]
 
 
 def test_frames_that_do_not_agree_from_afar_are_not_laid_over_each_other():
-    from curate.ops._aligned import _frame_fit
+    from curate.ops._aligned import _far, _frame_fit
+
+    def fit(a, b):
+        (bright,), (edges,) = _far(a.frame, [b.frame])
+        return _frame_fit(a, b, bright, edges)
 
     a = view_of(picture(1))
-    assert np.allclose([row @ row for row in a.glance], 1, atol=1e-3)
-    assert _frame_fit(a, view_of(jpeg(picture(1), 30))).score > 0.95
-    assert _frame_fit(a, view_of(picture(2))) is None
+    assert np.allclose(_far(a.frame, [a.frame]), 1, atol=1e-2)
+    assert fit(a, view_of(jpeg(picture(1), 30))).score > 0.95
+    assert fit(a, view_of(picture(2))) is None
     flat = view_of(np.full((100, 100, 3), 90, np.uint8))
-    assert not flat.glance[0].any()
-    assert _frame_fit(a, flat) is None
+    assert not flat.frame.bright.any() and not flat.frame.edges.any()
+    assert fit(a, flat) is None
+    mirror = view_of(np.ascontiguousarray(picture(1)[:, ::-1]))
+    assert np.min(_far(mirror.frame, [a.frame.mirrored])) > 0.98 > 0.5 > np.max(_far(mirror.frame, [a.frame]))
+
+
+def test_an_image_is_compared_with_many_as_with_each():
+    a = view_of(picture(1))
+    others = [view_of(change(picture(1))) for change in COPIES.values()] + [view_of(picture(n)) for n in range(2, 6)]
+    ways = [Way(straight=n % 3 != 1, mirrors=n % 3 != 2, kin=n % 2 == 0) for n in range(len(others))]
+    together = compare_all(a, others, ways)
+    assert sum(row is not None for row, _ in together) >= 4
+    for found, b, way in zip(together, others, ways, strict=True):
+        row, turned_ = compare(a, b, way)
+        assert turned_ == found[1]
+        assert (row is None and found[0] is None) or np.array_equal(row, found[0])
+
+
+def test_what_has_little_in_common_is_not_compared_to_its_end(monkeypatch):
+    from curate.ops import _aligned
+
+    a, b, small = view_of(picture(4)), view_of(jpeg(picture(4), 60)), view_of(jpeg(picture(4)[:110, :150], 60))
+    many, few = (np.expm1(compare(a, other)[0][COLUMNS.index("inliers")]) for other in (b, small))
+    assert many > _aligned._MANY > few
+    monkeypatch.setattr(_aligned, "_USUALLY", (0.16, 0.2, 1.1))
+    assert compare(a, small)[0] is None
+    assert compare(a, b)[0] is not None  # so many keypoints agree that a model has to look
+
+
+def test_threads_give_results_in_order_and_say_how_far_they_are():
+    import threading
+    import time
+
+    from curate.ops._pixels import _AHEAD, threaded
+
+    began, ticks = [], []
+
+    def work(n):
+        began.append(n)
+        time.sleep(0.002 * (n % 3))
+        return n, threading.current_thread() is threading.main_thread()
+
+    tasks = range(2 * _AHEAD + 5)
+    results = threaded(work, tasks, ticks.append)
+    assert next(results) == (0, False)
+    assert len(began) <= _AHEAD + 1  # no more than that is held at once
+    assert [n for n, _ in results] == list(tasks)[1:]
+    assert ticks == [_AHEAD, 2 * _AHEAD, len(tasks)]
+    assert list(threaded(work, [])) == []
+    began.clear()
+    with pytest.raises(ZeroDivisionError):
+        list(threaded(lambda n: began.append(n) or time.sleep(0.01) or 1 // n, [0] * _AHEAD))
+    assert len(began) < _AHEAD / 2  # the rest is not waited for
+
+
+def test_runs_share_their_first_image_and_leave_out_no_pair():
+    from curate.ops._pixels import _RUN, _runs
+
+    i = np.repeat([0, 1, 5, 6], [1, 2 * _RUN + 3, 2, _RUN])
+    runs = _runs(i)
+    assert [n for run in runs for n in range(run.start, run.stop)] == list(range(len(i)))
+    assert all(len(set(i[run])) == 1 and run.stop - run.start <= _RUN for run in runs)
+    assert len(runs) == 1 + 3 + 1 + 1
+    assert _runs(i[:0]) == []
 
 
 def test_views_that_are_let_go_give_the_same_decisions(album, monkeypatch):
@@ -456,7 +566,8 @@ def test_only_images_whose_edges_nearly_agree_are_refined(monkeypatch):
     assert len(refined) == 1
     assert compare(view_of(scene), view_of(scene[:160]))[0] is not None
     assert len(refined) == 2
-    monkeypatch.setattr(_aligned, "_NEARLY", 1.1)
+    monkeypatch.setattr(_aligned, "_USUALLY", (1.1, 0.2, 0.2))
+    monkeypatch.setattr(_aligned, "_SURELY", (1.1, 0.2, 0.2))
     assert compare(view_of(scene), view_of(jpeg(scene, 50)))[0] is None
     assert len(refined) == 2
 
