@@ -23,7 +23,7 @@ _AT_ONCE = 2_048
 """Keypoints of the others in one product: with 256 of one image the distances fill 2 MB."""
 _NOWHERE = 1e9
 _CONSISTENT, _MANY = 3, 48
-"""Matches that must imply about the same similarity, and how many are not asked: those of strangers are fewer.  Of 3,137
+"""Matches that must imply about the same similarity, and how many are not asked: those of strangers are fewer.  Of 3,230
 alignments of copies by keypoints none is lost, of pairs of other photographs 8 to 12 in 100 are left."""
 _LOOSE, _NEAR, _TURNED = 0.35, 6.0, 0.6
 """By how much what one match implies may be wrong about another: share of their distance, and pixels; share of the growth."""
