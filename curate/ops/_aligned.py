@@ -52,7 +52,8 @@ _WHERE_IT_LIES = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 class Fit(NamedTuple):
     """An alignment a -> b: 2x3 matrix, matched keypoints that agree with it, their share of the matches, their mean error.
 
-    score: agreement of small copies laid over each other, in [-1, 1].
+    score: agreement of small copies laid over each other, in [-1, 1].  sure: whether so many keypoints agree on an alignment of
+    the two, this or another, that next to no stranger is meant.
     """
 
     matrix: Affine
@@ -60,6 +61,7 @@ class Fit(NamedTuple):
     share: float
     gap: float
     score: float = 0.0
+    sure: bool = False
 
     @property
     def worth(self) -> float:
@@ -118,7 +120,7 @@ def _closeness(row: Grey | None) -> float:
 def _features(a: View, b: View, fit: Fit) -> Grey | None:
     if _shared_edges(a, b, fit.matrix, COARSE, 0.5) < _ROUGHLY:
         return None
-    nearly, closely, fully = _SURELY if fit.inliers >= _MANY else _USUALLY
+    nearly, closely, fully = _SURELY if fit.sure else _USUALLY
     agree = _shared_edges(a, b, fit.matrix, _REFINE, 1.0)
     if agree < nearly:
         return None
@@ -156,7 +158,9 @@ def _keypoint_fit(source: Grey, target: Grey) -> Fit | None:
     good = inside.ravel().astype(bool)
     moved = source[good] @ matrix[:, :2].T + matrix[:, 2]
     gap = float(np.abs(moved - target[good]).mean()) if count else 9.0
-    return Fit(np.asarray(matrix, np.float64), count, count / len(source), gap) if count >= _FEWEST else None
+    if count < _FEWEST:
+        return None
+    return Fit(np.asarray(matrix, np.float64), count, count / len(source), gap, sure=count >= _MANY)
 
 
 def _stretches(matrix: Affine) -> tuple[float, float]:
@@ -171,9 +175,9 @@ def _plausible(matrix: Affine) -> bool:
     return least > 0.2 and most < 5 and most < 2.2 * least
 
 
-def _frame_fit(a: View, b: View, bright: float, edges: float) -> Fit | None:
-    """The whole frame on the whole frame; None where the two do not even agree from afar (`bright`, `edges`)."""
-    if bright < _FAR or edges < _FAR_EDGES:
+def _frame_fit(a: View, b: View, bright: float, by_edges: float) -> Fit | None:
+    """The whole frame on the whole frame; None where the two do not even agree from afar (`bright`, `by_edges`)."""
+    if bright < _FAR or by_edges < _FAR_EDGES:
         return None
     (ha, wa), (hb, wb) = a.size, b.size
     sx, sy = wb / wa, hb / ha
@@ -195,8 +199,9 @@ def _alignments(a: View, others: Sequence[View]) -> list[Fit | None]:
 def _far(a: Frame, others: Sequence[Frame]) -> tuple[list[float], list[float]]:
     """How far whole frames agree with each of others in brightness and in edges, in [-1, 1]."""
     bright = np.stack([b.bright for b in others]).astype(np.float32) @ a.bright.astype(np.float32)
-    edges = np.stack([b.edges for b in others]).astype(np.float32) @ (a.edges * np.float32(a.scale))
-    return bright.tolist(), (edges * np.array([b.scale for b in others], np.float32)).tolist()
+    by_edges = np.stack([b.edges for b in others]).astype(np.float32) @ a.edges.astype(np.float32)
+    lengths = np.array([b.lengths for b in others]) * a.lengths
+    return (bright / lengths[:, 0]).tolist(), (by_edges / lengths[:, 1]).tolist()
 
 
 def _better(a: View, b: View, points: Fit | None, frame: Fit | None) -> Fit | None:
@@ -205,7 +210,7 @@ def _better(a: View, b: View, points: Fit | None, frame: Fit | None) -> Fit | No
     best = points._replace(score=_coarse_agreement(a, b, points.matrix))
     if frame is not None:
         score = _coarse_agreement(a, b, frame.matrix)
-        best = frame._replace(score=score) if score > best.score + _BETTER else best
+        best = frame._replace(score=score, sure=points.sure) if score > best.score + _BETTER else best
     return best if best.score >= 0.25 or best.inliers >= 12 else None
 
 

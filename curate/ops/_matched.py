@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -27,7 +26,6 @@ _CONSISTENT, _MANY = 3, 48
 alignments of copies by keypoints none is lost, of pairs of other photographs 8 to 12 in 100 are left."""
 _LOOSE, _NEAR, _TURNED = 0.35, 6.0, 0.6
 """By how much what one match implies may be wrong about another: share of their distance, and pixels; share of the growth."""
-_HELD = threading.local()
 
 
 def matches(a: Coded, others: Sequence[Coded]) -> list[tuple[Grey, Grey]]:
@@ -45,8 +43,8 @@ def matches(a: Coded, others: Sequence[Coded]) -> list[tuple[Grey, Grey]]:
         width = max(len(others[n].points) for n in left)
         count = max(1, _AT_ONCE // width)
         part, left = left[:count], left[count:]
-        row, other, column = _mutual(ours, [others[n].codes for n in part], width)
-        cuts = np.searchsorted(other, np.arange(len(part) + 1))
+        row, place, column = _mutual(ours, [others[n].codes for n in part], width)
+        cuts = np.searchsorted(place, np.arange(len(part) + 1))
         agreeing = _consistent(a, [others[n] for n in part], row, column, cuts)
         for n, start, stop in zip(part, cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
             if agreeing[start:stop].any():
@@ -66,15 +64,15 @@ def _consistent(a: Coded, others: Sequence[Coded], row: _Places, column: _Places
     begin = _complex(a.points[row])
     growth = np.concatenate([other.arms[column[part]] for other, part in parts]) / a.arms[row]
     many = np.repeat(sizes > _MANY, sizes)
-    # Every match with every one of the same image: `one` says where the other goes.
+    # Every match with every one of the same image: `teller` implies where `told` goes.
     size = np.where(many, 0, np.repeat(sizes, sizes))
-    one = np.repeat(np.arange(len(row)), size)
-    other = np.arange(len(one)) + np.repeat(np.repeat(cuts[:-1], sizes) - (np.cumsum(size) - size), size)
-    grow = growth[one]
-    way = grow * (begin[other] - begin[one])
-    agree = np.abs(goal[one] + way - goal[other]) < _LOOSE * np.abs(way) + _NEAR
-    agree &= np.abs(growth[other] - grow) < _TURNED * np.abs(grow)
-    return np.asarray(many | (np.bincount(one[agree], minlength=len(row)) >= _CONSISTENT), dtype=bool)
+    teller = np.repeat(np.arange(len(row)), size)
+    told = np.arange(len(teller)) + np.repeat(np.repeat(cuts[:-1], sizes) - (np.cumsum(size) - size), size)
+    grow = growth[teller]
+    way = grow * (begin[told] - begin[teller])
+    agree = np.abs(goal[teller] + way - goal[told]) < _LOOSE * np.abs(way) + _NEAR
+    agree &= np.abs(growth[told] - grow) < _TURNED * np.abs(grow)
+    return np.asarray(many | (np.bincount(teller[agree], minlength=len(row)) >= _CONSISTENT), dtype=bool)
 
 
 def _complex(points: Grey) -> npt.NDArray[np.complex64]:
@@ -96,17 +94,14 @@ def _squared(code: Codes) -> Grey:
 def _distances(ours: Grey, codes: Sequence[Codes], width: int) -> Grey:
     """(n, k, width) squared distances of our codes to those of k others; `_NOWHERE` beyond the last of each."""
     count, wide = len(codes), ours.shape[1] - 2
-    theirs = _scratch("theirs", count * width * (wide + 2)).reshape(count, width, wide + 2)
+    theirs = np.zeros((count, width, wide + 2), np.float32)
     for block, code in zip(theirs, codes, strict=True):
         block[: len(code), :wide] = code
-        block[len(code) :, :wide] = 0
     theirs[..., wide] = 1
     np.einsum("kpd,kpd->kp", theirs[..., :wide], theirs[..., :wide], out=theirs[..., wide + 1])
     for block, code in zip(theirs, codes, strict=True):
         block[len(code) :, wide + 1] = _NOWHERE
-    apart = _scratch("apart", len(ours) * count * width).reshape(len(ours), count * width)
-    np.matmul(ours, theirs.reshape(count * width, wide + 2).T, out=apart)
-    return apart.reshape(len(ours), count, width)
+    return (ours @ theirs.reshape(count * width, wide + 2).T).reshape(len(ours), count, width)
 
 
 def _mutual(ours: Grey, codes: Sequence[Codes], width: int) -> tuple[_Places, _Places, _Places]:
@@ -118,7 +113,7 @@ def _mutual(ours: Grey, codes: Sequence[Codes], width: int) -> tuple[_Places, _P
     # Most rows fail one of the cheap tests; the second best and the order of ties are looked up for the rest only.
     other, row = np.nonzero(((least < _ALIKE) & (least <= apart.min(axis=0).ravel().take(begin + first))).T)
     column = first[row, other]
-    # Of rows that are equally near to a column the first counts.
+    # Of rows that name one column and are equally near to it the first counts.
     place, number = begin[other] + column, np.arange(len(row))
     earliest = np.empty(len(codes) * width, np.int64)
     earliest[place[::-1]] = number[::-1]
@@ -128,12 +123,3 @@ def _mutual(ours: Grey, codes: Sequence[Codes], width: int) -> tuple[_Places, _P
     rest[np.arange(len(row)), column] = np.inf
     keep = least[row, other] < _CLEARLY * rest.min(axis=1)
     return row[keep], other[keep], column[keep]
-
-
-def _scratch(name: str, size: int) -> Grey:
-    """`size` floats to write to, this thread's own, used again: fresh memory of this size costs as much as the product."""
-    held: Grey | None = getattr(_HELD, name, None)
-    if held is None or len(held) < size:
-        held = np.empty(max(size, 1 << 18), np.float32)
-        setattr(_HELD, name, held)
-    return held[:size]

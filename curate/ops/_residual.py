@@ -21,7 +21,7 @@ _FAINT = 40.0
 """Power of colour (squared levels) below which hue says little: added to both sides of its ratio."""
 
 
-def residuals(moved: View, inside: Any, still: View, least: float = -1.0) -> dict[str, float] | None:
+def residuals(moved: View, inside: Any, still: View, *, least: float = -1.0) -> dict[str, float] | None:
     """Features of the area `inside` that both images cover, see `_aligned.COLUMNS`.
 
     None where gradients correlate less than `least`.

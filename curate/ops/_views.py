@@ -15,7 +15,6 @@ from curate.types import Pixels
 
 Grey: TypeAlias = npt.NDArray[np.float32]
 Affine: TypeAlias = npt.NDArray[np.float64]
-Half: TypeAlias = npt.NDArray[np.float16]
 Arms: TypeAlias = npt.NDArray[np.complex64]
 
 SMALLEST = 160
@@ -28,6 +27,7 @@ CLOSE_POINTS, CLOSE_DETECTED = 400, LARGEST_SIDE
 """The same where finer keypoints are sought: of fine textures, tables."""
 COARSE = 128
 _BRIGHT, _EDGES, _RIM = 24, 112, 2
+_LONGEST = 4000
 
 
 T = TypeVar("T")
@@ -46,15 +46,16 @@ class Coded(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A whole image from afar, whatever its shape, as rows whose products with another's are correlations.
+    """A whole image from afar, whatever its shape: brightness on 24 x 24, (576,) int16, and both parts of the gradient on
+    108 x 108, (23 328,) int8.
 
-    bright: (576,) float16, brightness on 24 x 24.  edges: (23 328,) int8, both parts of the gradient on 108 x 108.  scale: what
-    brings the latter to unit length.
+    lengths: of both rows; the product with another's row over both lengths is their correlation.  Whole numbers of no more than
+    `_LONGEST` in length, so that float32 adds the product up exactly, whatever stands beside it.
     """
 
-    bright: Half
+    bright: npt.NDArray[np.int16]
     edges: npt.NDArray[np.int8]
-    scale: float
+    lengths: tuple[float, float]
 
     @property
     def mirrored(self) -> Frame:
@@ -62,7 +63,7 @@ class Frame(NamedTuple):
         side = _EDGES - 2 * _RIM
         across, down = self.edges.reshape(2, side, side)[..., ::-1]
         turned = self.bright.reshape(_BRIGHT, _BRIGHT)[:, ::-1].ravel()
-        return Frame(turned, np.concatenate([-across.ravel(), down.ravel()]), self.scale)
+        return Frame(turned, np.concatenate([-across.ravel(), down.ravel()]), self.lengths)
 
 
 class _once(Generic[T]):
@@ -76,7 +77,9 @@ class _once(Generic[T]):
         self._make = make
         self.__doc__ = make.__doc__
 
-    def __get__(self, view: View, owner: type[View]) -> T:
+    def __get__(self, view: View | None, owner: type[View]) -> T:
+        if view is None:
+            raise AttributeError(self._make.__name__)
         found = view.__dict__[self._make.__name__] = self._make(view)
         return found
 
@@ -164,14 +167,14 @@ def _framed(small: Pixels) -> Frame:
     fine = cv2.GaussianBlur(cv2.resize(small, (_EDGES, _EDGES), interpolation=cv2.INTER_AREA).astype(np.float32), (0, 0), 0.5)
     inner = slice(_RIM, -_RIM)
     edges = np.stack([cv2.Sobel(fine, cv2.CV_32F, *way)[inner, inner] for way in ((1, 0), (0, 1))]).ravel()
-    edges *= 127 / max(float(np.abs(edges).max()), 1.0)
-    whole = np.rint(edges, out=edges)
-    return Frame(_direction(bright), whole.astype(np.int8), 1 / max(float(np.sqrt(whole @ whole)), 1.0))
+    most = 127 / max(float(np.abs(edges).max()), 1.0)
+    bright, edges = (np.rint(row * min(limit, _LONGEST / _length(row))) for row, limit in ((bright, np.inf), (edges, most)))
+    return Frame(bright.astype(np.int16), edges.astype(np.int8), (_length(bright), _length(edges)))
 
 
-def _direction(row: Grey) -> Half:
-    """Of unit length; zeros where there is next to nothing."""
-    return np.asarray(row / max(float(np.sqrt(row @ row)), 1.0), np.float16)
+def _length(row: Grey) -> float:
+    """At least 1, so that what has next to nothing is like nothing."""
+    return max(float(np.sqrt(row @ row)), 1.0)
 
 
 def sized(pixels: Pixels) -> Pixels:
@@ -190,7 +193,7 @@ def sized(pixels: Pixels) -> Pixels:
 def bare(rgb: Pixels) -> View:
     """A view of pixels without keypoints."""
     points, arms, codes = np.zeros((0, 2), np.float32), np.zeros(0, np.complex64), np.zeros((0, 0), np.int16)
-    nothing, frame = np.zeros((0, 0), np.uint8), Frame(np.zeros(0, np.float16), np.zeros(0, np.int8), 0.0)
+    nothing, frame = np.zeros((0, 0), np.uint8), Frame(np.zeros(0, np.int16), np.zeros(0, np.int8), (1.0, 1.0))
     return View(lambda: rgb, (rgb.shape[0], rgb.shape[1]), points, arms, (codes, codes), nothing, frame)
 
 

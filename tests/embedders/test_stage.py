@@ -1,4 +1,6 @@
+import functools
 import io
+import signal
 import threading
 import time
 
@@ -218,7 +220,10 @@ def test_stop_finishes_the_batch_in_flight_and_ends_all_threads():
     assert threading.active_count() <= before
 
 
-def test_an_interrupt_while_waiting_keeps_the_batch_in_flight():
+def test_an_interrupt_while_waiting_keeps_the_batch_in_flight(request):
+    # A shell that starts the tests in the background has interrupts ignored.
+    request.addfinalizer(functools.partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started = threading.Event()
 
     def slowly(x, n):

@@ -298,7 +298,9 @@ def by_every_distance(a, b):
     apart = squared_distances(a, b)
     rows, first = np.arange(len(apart)), apart.argmin(axis=1)
     least = apart[rows, first]
-    mutual = apart.argmin(axis=0)[first] == rows
+    # Of rows that name one column and are equally near to it the first counts.
+    named = np.where(first[:, None] == np.arange(apart.shape[1]), apart, np.inf)
+    mutual = (named.argmin(axis=0)[first] == rows) & (least == apart.min(axis=0)[first])
     apart[rows, first] = np.inf
     keep = mutual & (least < 0.72 * apart.min(axis=1)) & (least < 0.35)
     return np.flatnonzero(keep), first[keep]
@@ -311,7 +313,7 @@ def squared_distances(a, b):
 def consistent(a, b, rows, columns):
     """Whether three matches imply about the same similarity, match by match."""
     if len(rows) > 48:
-        return True
+        return True  # so many are not asked
     places = [
         (complex(*a.points[r]), complex(*b.points[c]), complex(b.arms[c]) / complex(a.arms[r]))
         for r, c in zip(rows, columns, strict=True)
@@ -336,19 +338,24 @@ def test_matches_are_those_of_their_definition_whatever_is_matched_beside_them()
     doubled = tuple(np.concatenate([code[:40]] * 3) for code in views[0].codes)
     views.append(replace(views[0], codes=doubled, points=views[0].points[:120], arms=views[0].arms[:120]))
     views.append(view_of(np.full((100, 100, 3), 90, np.uint8)))
+    # The same codes at other places, in other directions: many matches that contradict each other.
+    mixed = np.random.default_rng(0).permutation(len(views[3].points))
+    views.append(replace(views[3], points=views[3].points[mixed], arms=views[3].arms[mixed[::-1]]))
     every = [v.coded for v in views + [v.mirrored for v in views]]
     found, kept = 0, set()
     for a in every:
         together = matches(a, every)
         for b, ours in zip(every, together, strict=True):
             rows, columns = by_every_distance(a, b) if len(a.points) and len(b.points) else ([], [])
-            kept.add(consistent(a, b, rows, columns))
+            if len(rows) >= 3:
+                kept.add(consistent(a, b, rows, columns))
             if not consistent(a, b, rows, columns):
                 rows, columns = [], []
             assert np.array_equal(ours[0], a.points[rows]) and np.array_equal(ours[1], b.points[columns])
             assert all(np.array_equal(x, y) for x, y in zip(matches(a, [b])[0], ours, strict=True))
             found += len(rows)
     assert found > 400
+    assert len(matches(every[3], [every[8]])[0][0]) > 48
     assert kept == {True, False}
     assert matches(every[0], []) == []
 
@@ -468,6 +475,15 @@ def test_frames_that_do_not_agree_from_afar_are_not_laid_over_each_other():
     assert np.allclose(_far(a.frame, [a.frame]), 1, atol=1e-2)
     assert fit(a, view_of(jpeg(picture(1), 30))).score > 0.95
     assert fit(a, view_of(picture(2))) is None
+    assert _frame_fit(a, a, 0.9, 0.08) is None
+    assert _frame_fit(a, a, 0.19, 0.9) is None
+    assert _frame_fit(a, a, 0.3, 0.1).score == 0.3
+    # What stands beside a frame changes no digit.
+    noise = view_of(np.random.default_rng(0).integers(0, 256, (240, 320, 3)).astype(np.uint8))
+    others = [view_of(picture(n)).frame for n in range(7)] + [noise.frame, noise.frame.mirrored]
+    for one in (a.frame, noise.frame):
+        bright, by_edges = _far(one, others)
+        assert list(zip(bright, by_edges, strict=True)) == [(p[0], q[0]) for p, q in (_far(one, [other]) for other in others)]
     flat = view_of(np.full((100, 100, 3), 90, np.uint8))
     assert not flat.frame.bright.any() and not flat.frame.edges.any()
     assert fit(a, flat) is None
@@ -496,6 +512,12 @@ def test_what_has_little_in_common_is_not_compared_to_its_end(monkeypatch):
     monkeypatch.setattr(_aligned, "_USUALLY", (0.16, 0.2, 1.1))
     assert compare(a, small)[0] is None
     assert compare(a, b)[0] is not None  # so many keypoints agree that a model has to look
+    # Also where it is the whole frame that agrees best.
+    same = view_of(jpeg(picture(2), 70))
+    row = compare(view_of(picture(2)), same)[0]
+    assert row is not None
+    monkeypatch.setattr(_aligned, "_MANY", 10_000)
+    assert compare(view_of(picture(2)), same)[0] is None
 
 
 def test_threads_give_results_in_order_and_say_how_far_they_are():
@@ -519,8 +541,14 @@ def test_threads_give_results_in_order_and_say_how_far_they_are():
     assert ticks == [_AHEAD, 2 * _AHEAD, len(tasks)]
     assert list(threaded(work, [])) == []
     began.clear()
+    over = threading.Event()
+
+    def failing(n):
+        began.append(n)
+        return 1 // n if n == 0 else over.wait(0.5)
+
     with pytest.raises(ZeroDivisionError):
-        list(threaded(lambda n: began.append(n) or time.sleep(0.01) or 1 // n, [0] * _AHEAD))
+        list(threaded(failing, range(_AHEAD)))
     assert len(began) < _AHEAD / 2  # the rest is not waited for
 
 
