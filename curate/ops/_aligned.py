@@ -154,12 +154,12 @@ def _keypoint_fit(source: Grey, target: Grey) -> Fit | None:
     )
     if matrix is None or not _plausible(matrix):
         return None
-    count = int(inside.sum())
     good = inside.ravel().astype(bool)
-    moved = source[good] @ matrix[:, :2].T + matrix[:, 2]
-    gap = float(np.abs(moved - target[good]).mean()) if count else 9.0
+    count = int(np.count_nonzero(good))
     if count < _FEWEST:
         return None
+    moved = source[good] @ matrix[:, :2].T + matrix[:, 2]
+    gap = float(np.abs(moved - target[good]).mean())
     return Fit(np.asarray(matrix, np.float64), count, count / len(source), gap, sure=count >= _MANY)
 
 
@@ -205,6 +205,7 @@ def _far(a: Frame, others: Sequence[Frame]) -> tuple[list[float], list[float]]:
 
 
 def _better(a: View, b: View, points: Fit | None, frame: Fit | None) -> Fit | None:
+    """Of an alignment by keypoints and one by frames the one that agrees better; None where it hardly agrees."""
     if points is None:
         return frame
     best = points._replace(score=_coarse_agreement(a, b, points.matrix))

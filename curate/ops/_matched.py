@@ -18,13 +18,15 @@ _ALIKE, _CLEARLY = 0.35 * UNIT**2, 0.72
 """Squared distance of the codes of two keypoints that may be one, and its largest share of that to the second nearest (SIFT's
 ratio test: 0.85 of the distance)."""
 _LEAST = 4
+"""Keypoints without which an image is matched with none."""
 _AT_ONCE = 2_048
 """Keypoints of the others in one product: with 256 of one image the distances fill 2 MB."""
 _NOWHERE = 1e9
+"""Squared distance to a place where the other has no keypoint: farther than any."""
 _CONSISTENT, _MANY = 3, 48
 """Matches that must imply about the same similarity, and how many are not asked: those of strangers are fewer.  Of 3,230
 alignments of copies by keypoints none is lost, of pairs of other photographs 8 to 12 in 100 are left."""
-_LOOSE, _NEAR, _TURNED = 0.35, 6.0, 0.6
+_OFF, _OFF_PX, _GROWN = 0.35, 6.0, 0.6
 """By how much what one match implies may be wrong about another: share of their distance, and pixels; share of the growth."""
 
 
@@ -70,8 +72,8 @@ def _consistent(a: Coded, others: Sequence[Coded], row: _Places, column: _Places
     told = np.arange(len(teller)) + np.repeat(np.repeat(cuts[:-1], sizes) - (np.cumsum(size) - size), size)
     grow = growth[teller]
     way = grow * (begin[told] - begin[teller])
-    agree = np.abs(goal[teller] + way - goal[told]) < _LOOSE * np.abs(way) + _NEAR
-    agree &= np.abs(growth[told] - grow) < _TURNED * np.abs(grow)
+    agree = np.abs(goal[teller] + way - goal[told]) < _OFF * np.abs(way) + _OFF_PX
+    agree &= np.abs(growth[told] - grow) < _GROWN * np.abs(grow)
     return np.asarray(many | (np.bincount(teller[agree], minlength=len(row)) >= _CONSISTENT), dtype=bool)
 
 

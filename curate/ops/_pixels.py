@@ -316,7 +316,9 @@ def _runs(i: Rows) -> list[slice]:
 
 
 class _Working:
-    """Views of the last images looked at, with all they have read and worked out, up to 1.3 MB each; for several threads.
+    """Views of the last images looked at, with all they have read and worked out; for several threads.
+
+    One that was laid over another closely takes 1.3 MB.
 
     Pairs are sorted by their first image, and the second one of a run is often that of the next.
     """

@@ -27,8 +27,9 @@ CLOSE_POINTS, CLOSE_DETECTED = 400, LARGEST_SIDE
 """The same where finer keypoints are sought: of fine textures, tables."""
 COARSE = 128
 _BRIGHT, _EDGES, _RIM = 24, 112, 2
+"""Sides on which a frame's brightness and its edges are taken, and how much of the latter's border says nothing."""
 _LONGEST = 4000
-
+"""The square is less than 2**24, up to which float32 holds every whole number."""
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curate.cli import main
-from tests.ops.test_duplicates_pixels import COPIES, picture
+from tests.ops._pictures import COPIES, picture
 
 
 @pytest.fixture

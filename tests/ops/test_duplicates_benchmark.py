@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from tests.ops.test_duplicates_pixels import picture
+from tests.ops._pictures import picture
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

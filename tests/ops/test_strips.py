@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from curate.ops._strips import lone_strips, strips
-from tests.ops.test_duplicates_pixels import picture, probability
+from tests.ops._pictures import picture, probability
 
 SAME = np.array([[1.0, 0, 0], [0, 1, 0]])
 
